@@ -1,0 +1,1 @@
+"""Jobs, tasks, states, planning: pure code without IO, clock or Airflow."""
