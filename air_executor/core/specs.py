@@ -16,11 +16,18 @@ Priority = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)]
 RunnerKind = Literal["command", "airflow"]
 
 
-class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a task is to be run; every field may be left out."""
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One task as asked for; all but `id` and `command` may be left out."""
 
+    id: str
+    command: str
+    args: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    """Ids of tasks of the same job that must complete first."""
     runner: RunnerKind = "command"
     """`command` is executed; `airflow` is a workload that a warm parent runs."""
+    workload: str | None = None
+    """File name, in the job's directory, of an Airflow workload; the runner removes it when it has read it."""
     cwd: str | None = None
     """Working directory, absolute; None means the one of the job's environment, else the manager's."""
     env: dict[str, str] = {}
@@ -41,19 +48,6 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Higher starts first among the tasks of its job."""
     keep_processes: bool = False
     """Leave running what the task leaves running; by default all of it is ended with the task."""
-    workload: str | None = None
-    """File name, in the job's directory, of an Airflow workload; the runner removes it when it has read it."""
-
-
-class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One task as asked for."""
-
-    id: str
-    command: str
-    args: tuple[str, ...] = ()
-    dependencies: tuple[str, ...] = ()
-    """Ids of tasks of the same job that must complete first."""
-    options: TaskOptions = TaskOptions()
 
 
 class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -114,7 +108,7 @@ def check_tasks(tasks: tuple[TaskSpec, ...]) -> None:
         seen.add(task.id)
         if not task.command.strip():
             raise InvalidJobError(f"task {task.id!r}: `command` is empty")
-        if any("\0" in word for word in (task.command, *task.args, *task.options.env, *task.options.env.values())):
+        if any("\0" in word for word in (task.command, *task.args, *task.env, *task.env.values())):
             raise InvalidJobError(f"task {task.id!r}: command, arguments and environment cannot hold a zero byte")
-        if task.options.cwd is not None and not task.options.cwd.startswith("/"):
-            raise InvalidJobError(f"task {task.id!r}: `cwd` must be an absolute path, not {task.options.cwd!r}")
+        if task.cwd is not None and not task.cwd.startswith("/"):
+            raise InvalidJobError(f"task {task.id!r}: `cwd` must be an absolute path, not {task.cwd!r}")

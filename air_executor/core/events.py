@@ -1,0 +1,131 @@
+"""What happens to a job: the records of its journal. Applying them in order rebuilds the job exactly."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+
+import msgspec
+
+from air_executor.core.specs import JobOptions, TaskSpec
+from air_executor.core.states import JobState, TaskStatus
+
+
+class Outcome(str, Enum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    """The runner exited with 0."""
+    FAILED = "failed"
+    """The runner exited with another code or by a signal that we did not send."""
+    TIMED_OUT = "timed_out"
+    """It took longer than `timeout_s` and was ended."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """It used more than `memory_limit_bytes`, or the kernel ended it for want of memory."""
+    LOST = "lost"
+    """It started, nothing of it lives, and nobody saw how it ended."""
+    NOT_STARTED = "not_started"
+    """No runner could be started: nothing of the task has run."""
+    CANCELLED = "cancelled"
+    """It was ended because somebody cancelled its job, or because the job failed fast."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
+    """Base of all events; `at` is an aware instant in UTC."""
+
+    at: datetime
+
+
+class JobAccepted(Event, tag="accepted"):
+    """The first record: the job as the manager read it from the files."""
+
+    id: str
+    name: str
+    created_at: datetime
+    options: JobOptions
+    labels: dict[str, str] = {}
+
+
+class TasksQueued(Event, tag="queued"):
+    """Tasks joined the job, at its submission or while it ran."""
+
+    tasks: tuple[TaskSpec, ...]
+
+
+class TaskRestored(Event, tag="restored"):
+    """A task was taken over from tasks.json in a status other than pending, as after a `git checkout`."""
+
+    task: str
+    status: TaskStatus
+    attempt: int = 0
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    error: str | None = None
+
+
+class TaskLaunched(Event, tag="launched"):
+    """An attempt is about to be started: recorded before the fork server is told."""
+
+    task: str
+    attempt: int
+
+
+class LaunchVoided(Event, tag="voided"):
+    """The attempt never started and never will, because the manager claimed it itself; it costs no retry."""
+
+    task: str
+    attempt: int
+
+
+class TaskEnded(Event, tag="ended"):
+    """An attempt ended; `retry_at` is set if another follows."""
+
+    task: str
+    attempt: int
+    outcome: Outcome
+    started_at: datetime | None = None
+    error: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    killed: tuple[str, ...] = ()
+    retry_at: datetime | None = None
+
+
+class JobCancelled(Event, tag="cancelled"):
+    """Somebody wants the job to end."""
+
+    reason: str = ""
+
+
+class JobClosed(Event, tag="closed"):
+    """An open job waits for no more tasks."""
+
+
+class JobFinished(Event, tag="finished"):
+    """The job reached a terminal state; nothing follows."""
+
+    state: JobState
+    error: str | None = None
+
+
+class ViewWritten(Event, tag="view"):
+    """tasks.json is about to be replaced by the file of this identity: who finds another one there finds a stranger's."""
+
+    inode: int
+    mtime_ns: int
+
+
+AnyEvent = (
+    JobAccepted
+    | TasksQueued
+    | TaskRestored
+    | TaskLaunched
+    | LaunchVoided
+    | TaskEnded
+    | JobCancelled
+    | JobClosed
+    | JobFinished
+    | ViewWritten
+)

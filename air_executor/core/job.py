@@ -1,0 +1,347 @@
+"""A job in memory: its tasks, and how each event changes them. The same code serves the live manager and the replay."""
+
+from __future__ import annotations
+
+import heapq
+from datetime import datetime
+from functools import singledispatchmethod
+
+import msgspec
+
+from air_executor.core.events import (
+    Event,
+    JobAccepted,
+    JobCancelled,
+    JobClosed,
+    JobFinished,
+    LaunchVoided,
+    Outcome,
+    TaskEnded,
+    TaskLaunched,
+    TaskRestored,
+    TasksQueued,
+    ViewWritten,
+)
+from air_executor.core.graph import check_order
+from air_executor.core.specs import TaskSpec, check_tasks
+from air_executor.core.states import TASK_TRANSITIONS, JobState, TaskStatus
+from air_executor.errors import InvalidTransitionError, TaskConflictError
+
+
+class Task(msgspec.Struct, kw_only=True):
+    """One task and what is so about it. Instants are aware and in UTC."""
+
+    spec: TaskSpec
+    order: int
+    """Position in the job; the view keeps this order."""
+    created_at: datetime
+    status: TaskStatus = TaskStatus.PENDING
+    attempt: int = 0
+    """Number of the newest attempt; 0 before the first."""
+    failures: int = 0
+    """Attempts that failed; those that never started do not count."""
+    unmet: int = 0
+    """Dependencies that have not completed."""
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    error: str | None = None
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    killed: tuple[str, ...] = ()
+    retry_at: datetime | None = None
+    """When the next attempt may start, while the task waits for it."""
+
+
+class Job:
+    """All that is known of one job, changed by `apply` alone."""
+
+    def __init__(self, accepted: JobAccepted) -> None:
+        self.id = accepted.id
+        self.name = accepted.name
+        self.created_at = accepted.created_at
+        self.updated_at = accepted.at
+        self.options = accepted.options
+        self.labels = accepted.labels
+        self.tasks: dict[str, Task] = {}
+        self.counts: dict[TaskStatus, int] = dict.fromkeys(TaskStatus, 0)
+        self.running: set[str] = set()
+        self.delayed: set[str] = set()
+        """Pending tasks that wait for `retry_at`."""
+        self.state = JobState.WAITING
+        self.error: str | None = None
+        self.cancel_reason: str | None = None
+        """Set once somebody cancelled the job; may be empty."""
+        self.has_failed_fast = False
+        self.is_open = accepted.options.is_open
+        self.view_identities: set[tuple[int, int]] = set()
+        """(inode, mtime in ns) of every tasks.json that the manager wrote or accepted."""
+        self._ready: list[tuple[int, int, str]] = []
+        self._dependants: dict[str, list[str]] = {}
+
+    @property
+    def is_stopping(self) -> bool:
+        """Claim that nothing of the job may start any more and what runs is to be ended."""
+        return self.cancel_reason is not None or self.has_failed_fast
+
+    @property
+    def is_done(self) -> bool:
+        """Claim that no task is left to run; the job is finished once nothing unread is found either."""
+        has_work = self.counts[TaskStatus.PENDING] or self.counts[TaskStatus.RUNNING]
+        return not has_work and (not self.is_open or self.is_stopping)
+
+    @property
+    def has_ready(self) -> bool:
+        """Claim that a task could start now, slots and `max_parallel` permitting."""
+        return bool(self._ready) and not self.is_stopping
+
+    def take_ready(self) -> Task | None:
+        """Return the next task to start and forget it as ready; whoever takes it launches it or gives it back."""
+        while self._ready:
+            task = self.tasks[heapq.heappop(self._ready)[2]]
+            if task.status is TaskStatus.PENDING and task.unmet == 0 and task.retry_at is None:
+                return task
+        return None
+
+    def give_back(self, task: Task) -> None:
+        """Make a task ready that `take_ready` returned and that could not be launched."""
+        self._make_ready(task)
+
+    def end_delay(self, task_id: str) -> None:
+        """Make a task ready whose pause before a retry is over."""
+        task = self.tasks[task_id]
+        if task_id in self.delayed and task.status is TaskStatus.PENDING:
+            self.delayed.discard(task_id)
+            task.retry_at = None
+            self._make_ready(task)
+
+    def new_tasks(self, tasks: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:
+        """Return those of `tasks` that the job does not have, after checking them.
+
+        Queuing the same task again adds nothing, so that a retried task may queue its children anew.
+
+        :raises TaskConflictError: an id exists with another command.
+        :raises InvalidJobError: see `check_tasks` and `check_order`.
+        """
+        check_tasks(tasks)
+        for task in tasks:
+            known = self.tasks.get(task.id)
+            if known is not None and (known.spec.command, known.spec.args) != (task.command, task.args):
+                raise TaskConflictError(
+                    f"job {self.name} has a task {task.id!r} with another command "
+                    f"({_shown(known.spec)}, not {_shown(task)}): choose another id"
+                )
+        new = tuple(task for task in tasks if task.id not in self.tasks)
+        check_order(new, self.tasks)
+        return new
+
+    def outcome_state(self) -> tuple[JobState, str | None]:
+        """Return the terminal state that the tasks add up to, and why it is not `completed`."""
+        failed = self.counts[TaskStatus.FAILED]
+        if self.cancel_reason is not None:
+            return JobState.CANCELLED, self.cancel_reason or None
+        if failed > self.options.tolerated_failures:
+            first = next(task for task in self.tasks.values() if task.status is TaskStatus.FAILED)
+            more = f" (and {failed - 1} more)" if failed > 1 else ""
+            return JobState.FAILED, f"task {first.spec.id} failed: {first.error}{more}"
+        return JobState.COMPLETED, None
+
+    @singledispatchmethod
+    def apply(self, event: Event) -> None:
+        """Change the job by what happened.
+
+        :raises InvalidTransitionError: the event cannot follow on the job's state.
+        """
+        raise InvalidTransitionError(f"job {self.name}: unknown event {type(event).__name__}")
+
+    @apply.register
+    def _accepted(self, event: JobAccepted) -> None:
+        raise InvalidTransitionError(f"job {self.name} was accepted twice")
+
+    @apply.register
+    def _queued(self, event: TasksQueued) -> None:
+        for spec in event.tasks:
+            if spec.id in self.tasks:
+                raise InvalidTransitionError(f"job {self.name}: task {spec.id!r} was queued twice")
+            task = Task(spec=spec, order=len(self.tasks), created_at=event.at)
+            self.tasks[spec.id] = task
+            self.counts[TaskStatus.PENDING] += 1
+        for spec in event.tasks:
+            self._connect(self.tasks[spec.id], event.at)
+        self._touch(event.at)
+
+    @apply.register
+    def _restored(self, event: TaskRestored) -> None:
+        task = self._task(event.task)
+        self._move(task, event.status, event.at, check=False)
+        task.attempt = event.attempt
+        task.started_at, task.completed_at, task.error = event.started_at, event.completed_at, event.error
+        self._release_dependants(task, event.at)
+
+    @apply.register
+    def _launched(self, event: TaskLaunched) -> None:
+        task = self._task(event.task)
+        self._move(task, TaskStatus.RUNNING, event.at)
+        task.attempt = event.attempt
+        task.started_at, task.completed_at, task.retry_at = event.at, None, None
+        task.exit_code = task.signal = task.outcome = task.cpu_s = task.peak_memory_bytes = None
+        task.killed = ()
+        self.delayed.discard(event.task)
+        if self.state is JobState.WAITING:
+            self.state = JobState.WORKING
+
+    @apply.register
+    def _voided(self, event: LaunchVoided) -> None:
+        task = self._running_attempt(event.task, event.attempt)
+        self._move(task, TaskStatus.CANCELLED if self.is_stopping else TaskStatus.PENDING, event.at)
+        task.started_at = None
+        if task.status is TaskStatus.PENDING:
+            self._make_ready(task)
+
+    @apply.register
+    def _ended(self, event: TaskEnded) -> None:
+        task = self._running_attempt(event.task, event.attempt)
+        task.outcome, task.error = event.outcome, event.error
+        task.started_at = event.started_at or task.started_at
+        task.exit_code, task.signal, task.killed = event.exit_code, event.signal, event.killed
+        task.cpu_s, task.peak_memory_bytes = event.cpu_s, event.peak_memory_bytes
+        if event.outcome is Outcome.COMPLETED:
+            task.completed_at = event.at
+            self._move(task, TaskStatus.COMPLETED, event.at)
+            self._release_dependants(task, event.at)
+        elif event.outcome is Outcome.CANCELLED:
+            task.completed_at = event.at
+            self._move(task, TaskStatus.CANCELLED, event.at)
+        else:
+            self._fail(task, event)
+
+    @apply.register
+    def _cancelled(self, event: JobCancelled) -> None:
+        if self.cancel_reason is None:
+            self.cancel_reason = event.reason
+            self._cancel_pending(event.at)
+        self._touch(event.at)
+
+    @apply.register
+    def _closed(self, event: JobClosed) -> None:
+        self.is_open = False
+        self._touch(event.at)
+
+    @apply.register
+    def _finished(self, event: JobFinished) -> None:
+        self.state, self.error = event.state, event.error
+        self._touch(event.at)
+
+    @apply.register
+    def _view_written(self, event: ViewWritten) -> None:
+        self.view_identities.add((event.inode, event.mtime_ns))
+
+    def _fail(self, task: Task, event: TaskEnded) -> None:
+        task.failures += 1
+        if event.retry_at is not None and not self.is_stopping:
+            self._move(task, TaskStatus.PENDING, event.at)
+            task.retry_at = event.retry_at
+            self.delayed.add(task.spec.id)
+            return
+        task.completed_at = event.at
+        self._move(task, TaskStatus.FAILED, event.at)
+        self._skip_dependants(task, event.at)
+        if self.options.fail_fast and not self.has_failed_fast:
+            self.has_failed_fast = True
+            self._cancel_pending(event.at)
+
+    def _connect(self, task: Task, at: datetime) -> None:
+        for dependency_id in task.spec.dependencies:
+            dependency = self.tasks[dependency_id]
+            if dependency.status is not TaskStatus.COMPLETED:
+                task.unmet += 1
+                self._dependants.setdefault(dependency_id, []).append(task.spec.id)
+        broken = [name for name in task.spec.dependencies if _will_never_complete(self.tasks[name])]
+        if self.is_stopping:
+            self._move(task, TaskStatus.CANCELLED, at)
+            task.completed_at = at
+        elif broken and task.status is TaskStatus.PENDING:
+            self._skip(task, broken[0], at)
+            self._skip_dependants(task, at)
+        elif task.unmet == 0:
+            self._make_ready(task)
+
+    def _release_dependants(self, task: Task, at: datetime) -> None:
+        if task.status is TaskStatus.COMPLETED:
+            for name in self._dependants.pop(task.spec.id, ()):
+                dependant = self.tasks[name]
+                dependant.unmet -= 1
+                if dependant.unmet == 0 and dependant.status is TaskStatus.PENDING:
+                    self._make_ready(dependant)
+        elif _will_never_complete(task):
+            self._skip_dependants(task, at)
+
+    def _skip_dependants(self, task: Task, at: datetime) -> None:
+        # Iterative, as in check_order: chains may be long.
+        stack = [task.spec.id]
+        while stack:
+            cause = stack.pop()
+            for name in self._dependants.pop(cause, ()):
+                dependant = self.tasks[name]
+                if dependant.status is TaskStatus.PENDING:
+                    self._skip(dependant, cause, at)
+                    stack.append(name)
+
+    def _skip(self, task: Task, cause: str, at: datetime) -> None:
+        self._move(task, TaskStatus.SKIPPED, at)
+        task.completed_at = at
+        task.error = f"skipped: its dependency {cause} is {self.tasks[cause].status.value}"
+
+    def _cancel_pending(self, at: datetime) -> None:
+        for task in self.tasks.values():
+            if task.status is TaskStatus.PENDING:
+                self._move(task, TaskStatus.CANCELLED, at)
+                task.completed_at = at
+        self._ready.clear()
+        self.delayed.clear()
+
+    def _make_ready(self, task: Task) -> None:
+        heapq.heappush(self._ready, (-task.spec.priority, task.order, task.spec.id))
+
+    def _move(self, task: Task, status: TaskStatus, at: datetime, *, check: bool = True) -> None:
+        if check and status not in TASK_TRANSITIONS[task.status]:
+            raise InvalidTransitionError(
+                f"job {self.name}: task {task.spec.id!r} cannot go from {task.status.value} to {status.value}"
+            )
+        self.counts[task.status] -= 1
+        self.counts[status] += 1
+        if status is TaskStatus.RUNNING:
+            self.running.add(task.spec.id)
+        else:
+            self.running.discard(task.spec.id)
+        task.status = status
+        self._touch(at)
+
+    def _touch(self, at: datetime) -> None:
+        # A clock that was set back must not make a job look older than it is.
+        self.updated_at = max(self.updated_at, at)
+
+    def _task(self, task_id: str) -> Task:
+        try:
+            return self.tasks[task_id]
+        except KeyError:
+            raise InvalidTransitionError(f"job {self.name} has no task {task_id!r}") from None
+
+    def _running_attempt(self, task_id: str, attempt: int) -> Task:
+        task = self._task(task_id)
+        if task.status is not TaskStatus.RUNNING or task.attempt != attempt:
+            raise InvalidTransitionError(
+                f"job {self.name}: attempt {attempt} of task {task_id!r} does not run "
+                f"(it is {task.status.value}, attempt {task.attempt})"
+            )
+        return task
+
+
+def _will_never_complete(task: Task) -> bool:
+    return task.status.is_terminal and task.status is not TaskStatus.COMPLETED
+
+
+def _shown(spec: TaskSpec) -> str:
+    return " ".join((spec.command, *spec.args))[:80]

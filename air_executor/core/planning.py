@@ -1,0 +1,152 @@
+"""What is to be done next: pure decisions over all jobs. Instants are monotonic seconds, handed in by the caller."""
+
+from __future__ import annotations
+
+import heapq
+from typing import NamedTuple
+
+from air_executor.core.events import Outcome
+from air_executor.core.job import Job
+
+
+class StartTask(NamedTuple):
+    """Launch this attempt."""
+
+    job: Job
+    task_id: str
+    attempt: int
+
+
+class StopTask(NamedTuple):
+    """End the process tree of this attempt, and record `cause` as its outcome."""
+
+    job: Job
+    task_id: str
+    attempt: int
+    cause: Outcome
+
+
+class FinishJob(NamedTuple):
+    """Nothing is left to run: look for what is queued and not yet read, else record the job's end."""
+
+    job: Job
+
+
+Action = StartTask | StopTask | FinishJob
+
+
+class Planner:
+    """Shares the slots among jobs: by priority, then in turns, so that no large job starves a small one.
+
+    Whoever changes a job tells the planner by `reconsider`; `plan` then costs by what changed, not by what there is.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.running = 0
+        """Attempts that hold a slot; kept by `launched` and `ended`."""
+        self.is_draining = False
+        """While true, nothing is started."""
+        self._turn = 0
+        self._queue: list[tuple[int, int, str]] = []
+        self._queued: dict[str, Job] = {}
+        self._dirty: dict[str, Job] = {}
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._timer_number = 0
+
+    def reconsider(self, job: Job) -> None:
+        """Look at this job again in the next `plan`."""
+        self._dirty[job.name] = job
+
+    def launched(self, job: Job) -> None:
+        """Count a slot that an attempt of `job` holds."""
+        self.running += 1
+
+    def ended(self, job: Job) -> None:
+        """Free the slot that an attempt of `job` held."""
+        self.running -= 1
+        self.reconsider(job)
+
+    def set_timeout(self, job: Job, task_id: str, attempt: int, due: float) -> None:
+        """Stop this attempt at `due` if it still runs."""
+        self._set_timer(due, _Timer(job, task_id, attempt))
+
+    def set_retry(self, job: Job, task_id: str, due: float) -> None:
+        """Make this task ready at `due`."""
+        self._set_timer(due, _Timer(job, task_id, None))
+
+    def next_due(self) -> float | None:
+        """Return when `plan` must be called even if nothing else happens."""
+        return self._timers[0][0] if self._timers else None
+
+    def forget(self, job: Job) -> None:
+        """Drop a job that has finished."""
+        self._dirty.pop(job.name, None)
+        self._queued.pop(job.name, None)
+
+    def plan(self, now: float) -> list[Action]:
+        """Return what to do now, most urgent first.
+
+        Every StartTask is handed out once: the caller applies TaskLaunched to the job, or gives the task back.
+        """
+        actions: list[Action] = []
+        self._fire_timers(now, actions)
+        for job in self._dirty.values():
+            if job.is_done:
+                actions.append(FinishJob(job))
+            elif job.is_stopping:
+                actions.extend(
+                    StopTask(job, name, job.tasks[name].attempt, Outcome.CANCELLED) for name in sorted(job.running)
+                )
+            elif job.has_ready:
+                self._enqueue(job)
+        self._dirty.clear()
+        if not self.is_draining:
+            self._start(actions)
+        return actions
+
+    def _fire_timers(self, now: float, actions: list[Action]) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            task = timer.job.tasks.get(timer.task_id)
+            if timer.attempt is None:
+                timer.job.end_delay(timer.task_id)
+                self.reconsider(timer.job)
+            elif task is not None and timer.task_id in timer.job.running and task.attempt == timer.attempt:
+                actions.append(StopTask(timer.job, timer.task_id, timer.attempt, Outcome.TIMED_OUT))
+
+    def _start(self, actions: list[Action]) -> None:
+        claimed: dict[str, int] = {}
+        free = self.slots - self.running
+        while free > 0 and self._queue:
+            priority, _, name = heapq.heappop(self._queue)
+            job = self._queued.pop(name, None)
+            if job is None or not job.has_ready:
+                continue
+            limit = job.options.max_parallel
+            if limit is not None and len(job.running) + claimed.get(name, 0) >= limit:
+                continue  # `ended` brings the job back.
+            task = job.take_ready()
+            if task is None:
+                continue
+            actions.append(StartTask(job, task.spec.id, task.attempt + 1))
+            claimed[name] = claimed.get(name, 0) + 1
+            free -= 1
+            self._turn += 1
+            self._enqueue(job)
+
+    def _enqueue(self, job: Job) -> None:
+        if job.name not in self._queued:
+            self._queued[job.name] = job
+            heapq.heappush(self._queue, (-job.options.priority, self._turn, job.name))
+
+    def _set_timer(self, due: float, timer: _Timer) -> None:
+        self._timer_number += 1
+        heapq.heappush(self._timers, (due, self._timer_number, timer))
+
+
+class _Timer(NamedTuple):
+    job: Job
+    task_id: str
+    attempt: int | None
+    """None: the end of a delay; else the attempt whose time is over."""

@@ -1,0 +1,1 @@
+"""The directory format: everything that reads or writes files of the root. docs/file-format.md describes it for people."""

@@ -1,0 +1,175 @@
+"""Reading a job's directory into a `Job`: submitted safely or by hand, half done by a manager that died, or checked out from Git."""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from air_executor.core.events import Event, JobAccepted, TaskRestored, TasksQueued, ViewWritten
+from air_executor.core.graph import check_order
+from air_executor.core.job import Job
+from air_executor.core.specs import check_tasks
+from air_executor.core.states import TaskStatus
+from air_executor.errors import DamagedFileError, InvalidJobError
+from air_executor.store.files import decode_json, read_bytes
+from air_executor.store.journal import Journal, replay
+from air_executor.store.records import SubmittedState, SubmittedTask, as_utc, spec_of
+from air_executor.store.root import Root
+from air_executor.store.views import view_identity
+
+
+class NotLoaded(Enum):
+    """Why a directory gives no job now."""
+
+    INCOMPLETE = "incomplete"
+    """state.json or tasks.json is not there yet."""
+    FINISHED = "finished"
+    """state.json says that it has ended."""
+
+
+class LoadedJob(NamedTuple):
+    """A job that is not over, and the journal that goes on with it."""
+
+    job: Job
+    journal: Journal
+    strangers: tuple[SubmittedTask, ...]
+    """Elements of a tasks.json that somebody else put in place of ours, to be merged by `unknown_tasks`."""
+
+
+def load_job(root: Root, name: str, now: datetime) -> LoadedJob | NotLoaded:
+    """Read one job.
+
+    :raises DamagedFileError: a file is damaged; nothing was changed.
+    :raises InvalidJobError: the files hold no valid job; nothing was changed.
+    :raises InvalidNameError: an id or the name is not allowed.
+    """
+    directory = root.job(name)
+    _check_directory(directory)
+    try:
+        content, _ = read_bytes(directory / "state.json")
+    except FileNotFoundError:
+        return NotLoaded.INCOMPLETE
+    state = decode_json(content, SubmittedState, directory / "state.json")
+    if state.state.is_terminal:
+        return NotLoaded.FINISHED
+    events, size = replay(directory / "journal")
+    tasks_path = directory / "tasks.json"
+    if events:
+        job = rebuild(events)
+        journal = Journal(directory / "journal", durable=job.options.durable, size=size)
+        if view_identity(tasks_path) in job.view_identities:
+            return LoadedJob(job, journal, ())
+        strangers = read_tasks(tasks_path)
+        if strangers is None or any(task.id not in job.tasks for task in strangers):
+            return LoadedJob(job, journal, strangers or ())
+        # Only tasks that we know, in a file that we did not write: an older state was put back, and its owner means it.
+        os.replace(directory / "journal", directory / "journal.replaced")
+    return _accept(directory, name, state, now)
+
+
+def rebuild(events: list[Event]) -> Job:
+    """Return the job that a journal tells of.
+
+    :raises DamagedFileError: it does not begin with the acceptance of a job.
+    """
+    first = events[0]
+    if not isinstance(first, JobAccepted):
+        raise DamagedFileError("the journal does not begin with an accepted job; remove it to start from tasks.json")
+    job = Job(first)
+    for event in events[1:]:
+        job.apply(event)
+    return job
+
+
+def read_tasks(path: Path) -> tuple[SubmittedTask, ...] | None:
+    """Return the elements of a tasks.json, with ids; None if there is no such file.
+
+    :raises DamagedFileError: it is not a list of tasks.
+    """
+    try:
+        content, _ = read_bytes(path)
+    except FileNotFoundError:
+        return None
+    return decode_json(content, tuple[SubmittedTask, ...], path)
+
+
+def unknown_tasks(job: Job, strangers: tuple[SubmittedTask, ...], now: datetime) -> list[Event]:
+    """Return the events that add to a job those tasks of a foreign tasks.json that it does not have.
+
+    Tasks that it has keep the engine's own status, whatever the file says.
+
+    :raises InvalidJobError: they are not valid, or a known id has another command.
+    """
+    specs = tuple(spec_of(task, position) for position, task in enumerate(strangers, start=1))
+    new = job.new_tasks(specs)
+    if not new:
+        return []
+    names = {spec.id for spec in new}
+    restored = [
+        event for spec, task in zip(specs, strangers, strict=True) if spec.id in names for event in _restored(spec.id, task, now)
+    ]
+    return [TasksQueued(at=now, tasks=new), *restored]
+
+
+def _accept(directory: Path, name: str, state: SubmittedState, now: datetime) -> LoadedJob | NotLoaded:
+    path = directory / "tasks.json"
+    try:
+        content, status = read_bytes(path)
+    except FileNotFoundError:
+        return NotLoaded.INCOMPLETE
+    submitted = decode_json(content, tuple[SubmittedTask, ...], path)
+    specs = tuple(spec_of(task, position) for position, task in enumerate(submitted, start=1))
+    if not specs and not state.options.is_open:
+        raise InvalidJobError(f"{path}: holds no task; give the job at least one")
+    check_tasks(specs)
+    check_order(specs)
+    accepted = JobAccepted(
+        at=now,
+        id=state.id or str(uuid.uuid4()),
+        name=name,
+        created_at=as_utc(state.created_at, now),
+        options=state.options,
+        labels=state.labels,
+    )
+    job = Job(accepted)
+    journal = Journal(directory / "journal", durable=state.options.durable)
+    journal.add(accepted)
+    events: list[Event] = [TasksQueued(at=now, tasks=specs)]
+    for spec, task in zip(specs, submitted, strict=True):
+        events.extend(_restored(spec.id, task, now))
+    events.append(ViewWritten(at=now, inode=status.st_ino, mtime_ns=status.st_mtime_ns))
+    for event in events:
+        journal.add(event)
+        job.apply(event)
+    return LoadedJob(job, journal, ())
+
+
+def _restored(task_id: str, task: SubmittedTask, now: datetime) -> list[Event]:
+    if task.status is TaskStatus.PENDING:
+        return []
+    return [
+        TaskRestored(
+            at=now,
+            task=task_id,
+            status=task.status,
+            attempt=task.attempt,
+            started_at=task.started_at and as_utc(task.started_at, now),
+            completed_at=task.completed_at and as_utc(task.completed_at, now),
+            error=task.error,
+        )
+    ]
+
+
+def _check_directory(directory: Path) -> None:
+    status = os.lstat(directory)
+    if not stat.S_ISDIR(status.st_mode):
+        raise DamagedFileError(f"{directory}: is not a directory (symbolic links are not followed); remove it")
+    if status.st_uid != os.geteuid():
+        raise DamagedFileError(f"{directory}: belongs to user {status.st_uid}, not to user {os.geteuid()}; remove it")
+    if status.st_mode & 0o022:
+        raise DamagedFileError(f"{directory}: others may write to it; run `chmod go-w {directory}` and submit the job again")

@@ -1,0 +1,115 @@
+"""The truth about one job: an append-only file of events, each line with its checksum."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from air_executor.core.events import AnyEvent, Event
+from air_executor.errors import DamagedFileError
+from air_executor.store.files import MAX_FILE_BYTES, read_bytes, sync_directory, write_all
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyEvent)  # type: ignore[arg-type]  # a union is a type form that Decoder accepts
+_CHECKSUM_DIGITS = 8
+
+
+class Journal:
+    """Appends events to `jobs/<job>/journal`. One manager writes it; the lock of the root sees to that.
+
+    Events are collected by `add` and written together by `flush`, so that one fsync serves many of them.
+    """
+
+    def __init__(self, path: Path, *, durable: bool, size: int = 0) -> None:
+        """Open nothing yet.
+
+        :param size: bytes that are known to be good, as `replay` returns them; what lies behind is cut off.
+        """
+        self._path = path
+        self._durable = durable
+        self._size = size
+        self._exists = size > 0
+        self._pending: list[bytes] = []
+
+    @property
+    def has_pending(self) -> bool:
+        """Claim that `flush` has something to write."""
+        return bool(self._pending)
+
+    def add(self, event: Event) -> None:
+        """Collect an event for the next `flush`."""
+        self._pending.append(_line(event))
+
+    def flush(self) -> None:
+        """Write what was collected; durable journals are on disk when this returns.
+
+        If it fails nothing is lost: the file is cut back at the next call, and everything collected is written anew. After a
+        failed fsync the kernel takes the lost pages for clean, so that a second fsync alone would succeed falsely.
+
+        :raises OSError: the disk is full, read-only or broken.
+        """
+        if not self._pending:
+            return
+        content = b"".join(self._pending)
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(fd).st_size != self._size:
+                os.ftruncate(fd, self._size)
+            os.lseek(fd, self._size, os.SEEK_SET)
+            write_all(fd, content)
+            if self._durable:
+                os.fdatasync(fd) if hasattr(os, "fdatasync") else os.fsync(fd)
+        finally:
+            os.close(fd)
+        if self._durable and not self._exists:
+            sync_directory(self._path.parent)
+        self._exists = True
+        self._size += len(content)
+        self._pending.clear()
+
+
+def replay(path: Path) -> tuple[list[AnyEvent], int]:
+    """Return the events of a journal and the number of good bytes; none and 0 if there is no journal.
+
+    A torn last line is what a kill or a power cut during a write leaves: it was never acted upon and is left out.
+
+    :raises DamagedFileError: a line before the last one is damaged, with its number.
+    """
+    try:
+        content, _ = read_bytes(path, limit=8 * MAX_FILE_BYTES)
+    except FileNotFoundError:
+        return [], 0
+    events: list[AnyEvent] = []
+    good = 0
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        event = _parse(line)
+        if event is None:
+            if number == len(lines) - 1 or not any(map(_parse, lines[number:-1])):
+                break
+            raise DamagedFileError(f"{path}: line {number} is damaged; restore the file, or remove it to start from tasks.json")
+        events.append(event)
+        good += len(line) + 1
+    return events, good
+
+
+def _line(event: Event) -> bytes:
+    body = _encoder.encode(event)
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _parse(line: bytes) -> AnyEvent | None:
+    body = line[_CHECKSUM_DIGITS + 1 :]
+    try:
+        if int(line[:_CHECKSUM_DIGITS], 16) != zlib.crc32(body):
+            return None
+        event: AnyEvent = _decoder.decode(body)
+        return event
+    except (ValueError, msgspec.MsgspecError):
+        return None
+
+

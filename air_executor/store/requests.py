@@ -1,0 +1,95 @@
+"""What others ask of the manager: one file a request, renamed into `requests/`, removed once it is in a journal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from air_executor.core.names import is_plain_name
+from air_executor.core.specs import TaskSpec
+from air_executor.errors import SubmissionError
+from air_executor.store.files import create_file, decode_json, read_bytes, sync_directory, temporary_name
+from air_executor.store.root import Root
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="request"):
+    """Base of all requests."""
+
+
+class QueueTasks(Request, tag="queue"):
+    """Add tasks to a job; those that it has already are left as they are."""
+
+    job: str
+    tasks: tuple[TaskSpec, ...]
+
+
+class CancelJob(Request, tag="cancel"):
+    """End a job and all that runs of it."""
+
+    job: str
+    reason: str = ""
+
+
+class CloseJob(Request, tag="close"):
+    """Let an open job finish."""
+
+    job: str
+
+
+class WarmUp(Request, tag="warm_up"):
+    """Start the warm parent of an environment before its first task arrives."""
+
+    environment: str
+
+
+AnyRequest = QueueTasks | CancelJob | CloseJob | WarmUp
+
+
+def send_request(root: Root, request: Request, *, durable: bool = True) -> None:
+    """Put a request where the manager finds it, now or when one runs again.
+
+    :raises SubmissionError: it could not be written.
+    """
+    # Names sort by time, so that a job's requests are read in the order in which they were sent.
+    name = temporary_name(f"{time.time_ns():020d}")
+    aside = root.tmp / name
+    try:
+        create_file(aside, msgspec.json.encode(request), durable=durable)
+        os.rename(aside, root.requests / f"{name}.json")
+        if durable:
+            sync_directory(root.requests)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise SubmissionError(f"the request was not written: {error.filename or root.path}: {error.strerror}") from error
+
+
+def list_requests(root: Root) -> list[Path]:
+    """Return the requests that wait, oldest first."""
+    with os.scandir(root.requests) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.endswith(".json") and is_plain_name(entry.name))
+    return [root.requests / name for name in names]
+
+
+def read_request(path: Path) -> AnyRequest:
+    """Return one request.
+
+    :raises DamagedFileError: it is not a valid one.
+    :raises FileNotFoundError: it is gone.
+    """
+    content, _ = read_bytes(path)
+    request: AnyRequest = decode_json(content, AnyRequest, path)  # type: ignore[arg-type]  # a union is a type form
+    return request
+
+
+def refuse_request(path: Path) -> Path:
+    """Set a request aside that cannot be carried out, and return where it is kept."""
+    kept = path.with_suffix(".refused")
+    os.replace(path, kept)
+    return kept
+
+

@@ -1,0 +1,95 @@
+"""The base path: where everything lies, and whether it may be trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from air_executor.core.names import check_job_name, is_plain_name
+from air_executor.errors import RootError
+
+_DIRECTORIES = ("jobs", "requests", "ended", "environments", "run", "tmp")
+
+
+class Root:
+    """The paths below one base path. `open` checks them; the constructor alone touches nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.jobs = path / "jobs"
+        self.requests = path / "requests"
+        self.ended = path / "ended"
+        self.environments = path / "environments"
+        self.run = path / "run"
+        self.tmp = path / "tmp"
+        self.manager_lock = path / "manager.lock"
+        self.manager_pid = path / "manager.pid"
+        self.manager_log = path / "manager.log"
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, create: bool = True) -> Root:
+        """Check the base path, and create what is missing with mode 0700.
+
+        :raises RootError: it is missing and `create` is false, not a directory, not ours, open to others' writing, or read-only.
+        """
+        root = cls(Path(os.path.abspath(path)))
+        try:
+            if create:
+                root.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_directory(root.path)
+            for name in _DIRECTORIES:
+                directory = root.path / name
+                if create and not directory.is_symlink():
+                    directory.mkdir(mode=0o700, exist_ok=True)
+                _check_directory(directory)
+        except FileNotFoundError as error:
+            raise RootError(f"{error.filename}: does not exist; start a manager there, or give another base path") from error
+        except OSError as error:
+            raise RootError(f"{error.filename or path}: cannot be used as base path ({error.strerror})") from error
+        return root
+
+    def job(self, name: str) -> Path:
+        """Return the directory of a job.
+
+        :raises InvalidNameError: the name is not allowed.
+        """
+        return self.jobs / check_job_name(name)
+
+    def log(self, job_name: str, task_id: str, attempt: int) -> Path:
+        """Return the log file of an attempt, which is also its lock."""
+        return self.job(job_name) / "logs" / f"{file_stem(task_id)}.{attempt}.log"
+
+    def job_names(self) -> list[str]:
+        """Return the names under jobs/ that a job may have, unsorted."""
+        with os.scandir(self.jobs) as entries:
+            return [entry.name for entry in entries if is_plain_name(entry.name)]
+
+
+def file_stem(task_id: str) -> str:
+    """Return what stands for a task id in file names: the id itself, or a readable part with a digest.
+
+    Ids that differ give stems that differ: an id with a `.` in it could else meet the number of an attempt.
+    """
+    if is_plain_name(task_id) and "." not in task_id and len(task_id) <= 150:
+        return task_id
+    readable = "".join(char if is_plain_name(char) else "-" for char in task_id)[:100]
+    return f"{readable}.{hashlib.sha256(task_id.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def _check_directory(path: Path) -> None:
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
+        raise RootError(f"{path}: is a symbolic link; give the directory itself as base path")
+    if not stat.S_ISDIR(status.st_mode):
+        raise RootError(f"{path}: is not a directory")
+    if status.st_uid != os.geteuid():
+        raise RootError(f"{path}: belongs to user {status.st_uid}, not to user {os.geteuid()}; use a base path of your own")
+    if status.st_mode & 0o022:
+        raise RootError(f"{path}: others may write to it; run `chmod go-w {path}`")
+    if status.st_mode & 0o055:
+        # Others may read it, as after a git checkout. What lies in it is for its owner alone.
+        os.chmod(path, 0o700)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise RootError(f"{path}: cannot be written to; make it writable or give another base path")

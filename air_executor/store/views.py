@@ -1,0 +1,95 @@
+"""state.json and tasks.json as the manager writes them: complete JSON, written aside, then renamed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from air_executor.core.events import ViewWritten
+from air_executor.core.job import Job
+from air_executor.store.files import create_file, exchange, sync_directory, temporary_name
+from air_executor.store.journal import Journal
+from air_executor.store.records import StateRecord, TaskRecord, state_record, task_record
+from air_executor.store.root import Root
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_state(record: StateRecord) -> bytes:
+    """Return state.json, indented for people."""
+    return msgspec.json.format(_encoder.encode(record), indent=2) + b"\n"
+
+
+def encode_tasks(records: list[TaskRecord]) -> bytes:
+    """Return tasks.json, one task a line: quick to write, and its differences can be read."""
+    if not records:
+        return b"[]\n"
+    return b"[\n" + b",\n".join(map(_encoder.encode, records)) + b"\n]\n"
+
+
+def write_views(root: Root, job: Job, journal: Journal) -> Path | None:
+    """Replace both views of a job by what is so now.
+
+    tasks.json goes first: whoever reads a terminal `state` in state.json finds the tasks of that state in tasks.json.
+    It is swapped, not overwritten: if somebody put a file of their own there a moment ago, its new path is returned,
+    and whoever has read it removes it.
+
+    :raises OSError: the disk is full, read-only or broken; both views are whole, old or new.
+    """
+    directory = root.job(job.name)
+    durable = job.options.durable and job.state.is_terminal
+    tasks = root.tmp / temporary_name(f"{job.name}.tasks")
+    state = root.tmp / temporary_name(f"{job.name}.state")
+    try:
+        status = create_file(tasks, encode_tasks([task_record(job.name, task) for task in job.tasks.values()]), durable=durable)
+        create_file(state, encode_state(state_record(job)), durable=durable)
+        written = ViewWritten(at=job.updated_at, inode=status.st_ino, mtime_ns=status.st_mtime_ns)
+        # Before the swap: a tasks.json that the journal does not know would be taken for somebody's own.
+        journal.add(written)
+        journal.flush()
+        job.apply(written)
+        replaced = _swap_in(tasks, directory / "tasks.json", job)
+        os.rename(state, directory / "state.json")
+        if durable:
+            sync_directory(directory)
+        return replaced
+    except OSError:
+        state.unlink(missing_ok=True)
+        raise
+
+
+def _swap_in(new: Path, current: Path, job: Job) -> Path | None:
+    try:
+        exchange(new, current)
+    except FileNotFoundError:
+        os.rename(new, current)
+        return None
+    if view_identity(new) in job.view_identities:
+        new.unlink()
+        return None
+    return new
+
+
+def write_failed_state(root: Root, name: str, record: StateRecord) -> None:
+    """Set a job aside whose files cannot be used: state.json says `failed` and why; what stood there is kept beside it.
+
+    :raises OSError: the disk is full, read-only or broken.
+    """
+    directory = root.job(name)
+    state = directory / "state.json"
+    aside = root.tmp / temporary_name(f"{name}.state")
+    create_file(aside, encode_state(record), durable=True)
+    if os.path.lexists(state):
+        os.replace(state, directory / "state.json.refused")
+    os.rename(aside, state)
+
+
+def view_identity(path: Path) -> tuple[int, int] | None:
+    """Return (inode, mtime in ns) of a file, None if there is none."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
