@@ -16,6 +16,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/.installed ## make .venv and install everything into it (all other targets do this first)
+	@:
 
 $(VENV)/pyvenv.cfg:
 	@python="$(PYTHON)"; [ -n "$$python" ] || python=$$(dev/find_python.sh); [ -n "$$python" ] && echo "Using $$python ($$($$python --version))" && "$$python" -m venv $(VENV)

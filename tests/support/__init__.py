@@ -1,0 +1,1 @@
+"""What tests share: waiting, and servers that they start."""
