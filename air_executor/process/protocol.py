@@ -12,7 +12,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """Base of all messages: one JSON object a line, told apart by `type`."""
 
 
-class Launch(Message, tag="launch"):
+class Launch(Message, frozen=True, kw_only=True, tag="launch"):
     """Start one attempt: manager to fork server."""
 
     attempt_id: str
@@ -33,7 +33,7 @@ class Launch(Message, tag="launch"):
     """Leave what the task left running."""
 
 
-class Ready(Message, tag="ready"):
+class Ready(Message, frozen=True, kw_only=True, tag="ready"):
     """The server has loaded what it preloads and starts runners from now on."""
 
     pid: int
@@ -41,7 +41,7 @@ class Ready(Message, tag="ready"):
     """What loading took."""
 
 
-class Started(Message, tag="started"):
+class Started(Message, frozen=True, kw_only=True, tag="started"):
     """An attempt's runner exists."""
 
     attempt_id: str
@@ -56,7 +56,7 @@ class Started(Message, tag="started"):
     """Absolute path of the attempt's cgroup v2 directory, where there is one."""
 
 
-class Ended(Message, tag="ended"):
+class Ended(Message, frozen=True, kw_only=True, tag="ended"):
     """An attempt's runner has exited and its process tree is gone."""
 
     attempt_id: str
@@ -72,7 +72,7 @@ class Ended(Message, tag="ended"):
     """The kernel ended a process of this attempt because its memory limit was reached."""
 
 
-class NotStarted(Message, tag="not_started"):
+class NotStarted(Message, frozen=True, kw_only=True, tag="not_started"):
     """No runner could be started; nothing of the task has run."""
 
     attempt_id: str

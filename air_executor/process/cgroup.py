@@ -1,0 +1,205 @@
+"""cgroup v2 directories, one per attempt: exact membership, one-write kill, memory limit. All of it best effort.
+
+Every failure here means "no cgroup": attempts are then tracked by session, mark and log (see `tree`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from air_executor.process.identity import ProcessIdentity, boot_id, is_running
+from air_executor.process.procfs import IS_LINUX, read_file, read_stat
+
+_PREFIX = "air-executor-"
+
+
+def _write(path: str, text: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text)
+    finally:
+        os.close(descriptor)
+
+
+def own_cgroup_directory() -> str | None:
+    """Find the directory of the calling process's cgroup v2, on unified and hybrid hosts; None when there is none."""
+    if not IS_LINUX:
+        return None
+    try:
+        mounts = read_file("/proc/self/mountinfo").decode()
+        memberships = read_file("/proc/self/cgroup").decode()
+    except OSError:
+        return None
+    own = next((line[3:] for line in memberships.splitlines() if line.startswith("0::")), None)
+    for line in mounts.splitlines():
+        mount, _, filesystem = line.partition(" - ")
+        if own is not None and filesystem.startswith("cgroup2 "):
+            root, mount_point = mount.split()[3:5]
+            relative = os.path.relpath(own, root)
+            # A process moved in from outside its cgroup namespace has a path that starts with "..".
+            if not relative.startswith(".."):
+                return os.path.normpath(os.path.join(mount_point, relative))
+    return None
+
+
+class AttemptCgroup:
+    """The cgroup of one attempt. Its directory name is never used twice, so a late kill hits nobody else."""
+
+    def __init__(self, path: str, home_procs: str | None = None) -> None:
+        """Refer to an existing directory; `home_procs` is where the fork server returns to after `enter`."""
+        self.path = path
+        self._procs = f"{path}/cgroup.procs"
+        self._home_procs = home_procs
+
+    def enter(self) -> None:
+        """Move the calling process in: what it starts from now on is born inside, without a race. Raises OSError."""
+        _write(self._procs, b"0")
+
+    def leave(self) -> None:
+        """Move the calling process back home. Raises OSError."""
+        if self._home_procs is not None:
+            _write(self._home_procs, b"0")
+
+    def limit_memory(self, size_bytes: int) -> bool:
+        """Have the kernel enforce a memory limit; False where the memory controller is not available here."""
+        try:
+            _write(f"{self.path}/memory.max", str(size_bytes).encode())
+        except OSError:
+            return False
+        try:
+            # With swap the limit would only make the task slow, and the machine with it.
+            _write(f"{self.path}/memory.swap.max", b"0")
+        except OSError:
+            pass
+        return True
+
+    def pids(self) -> list[int]:
+        """List the processes inside, zombies perhaps included."""
+        try:
+            return [int(pid) for pid in read_file(self._procs).split() if pid != b"0"]
+        except OSError:
+            return []
+
+    def is_populated(self) -> bool | None:
+        """Tell whether anything lives inside; None when that cannot be known."""
+        try:
+            return b"populated 1" in read_file(f"{self.path}/cgroup.events")
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+
+    def kill(self) -> bool:
+        """SIGKILL everything inside at once, also what forks meanwhile; False where the kernel (before 5.14) cannot."""
+        try:
+            _write(f"{self.path}/cgroup.kill", b"1")
+        except OSError:
+            return False
+        return True
+
+    def ran_out_of_memory(self) -> bool:
+        """Tell whether the kernel killed a process inside because of its memory limit."""
+        try:
+            events = read_file(f"{self.path}/memory.events")
+        except OSError:
+            return False
+        return any(line.startswith(b"oom_kill ") and int(line.split()[1]) > 0 for line in events.splitlines())
+
+    def memory_bytes(self) -> int | None:
+        """Measure what everything inside uses; None without a memory controller."""
+        try:
+            return int(read_file(f"{self.path}/memory.current"))
+        except (OSError, ValueError):
+            return None
+
+    def remove(self) -> bool:
+        """Remove the directory; False while something lives inside."""
+        try:
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+class CgroupParent:
+    """The directory in which one fork server makes those of its attempts."""
+
+    def __init__(self, home: str) -> None:
+        """Create it under the directory `home`, the fork server's own cgroup. Raises OSError."""
+        stat = read_stat(os.getpid())
+        self.path = f"{home}/{_PREFIX}{os.getpid()}-{stat.start_ticks if stat else 0}"
+        self._home_procs = f"{home}/cgroup.procs"
+        self._count = 0
+        os.mkdir(self.path)
+        self._pass_on_memory_controller(home)
+        self._prove_usable()
+
+    def _pass_on_memory_controller(self, home: str) -> None:
+        for directory in (home, self.path):
+            try:
+                _write(f"{directory}/cgroup.subtree_control", b"+memory")
+            except OSError:
+                # Not delegated, or processes live in `home` itself: limits are then kept by sampling.
+                continue
+
+    def _prove_usable(self) -> None:
+        # A directory that can be made but not entered, or entered but not left, is known before the first attempt.
+        trial = self.create_attempt()
+        try:
+            trial.enter()
+            trial.leave()
+            trial.remove()
+        except OSError:
+            self.remove()
+            raise
+
+    def create_attempt(self) -> AttemptCgroup:
+        """Create an attempt's cgroup. Raises OSError."""
+        self._count += 1
+        path = f"{self.path}/{self._count}"
+        os.mkdir(path)
+        return AttemptCgroup(path, self._home_procs)
+
+    def remove(self) -> None:
+        """Remove what is empty; what kept processes live in stays, for `remove_leftovers` of a later server."""
+        _remove_empty(self.path)
+
+
+def create_cgroup_parent() -> CgroupParent | None:
+    """Set up cgroups for a fork server; None where they cannot be used. Removes what dead servers left behind."""
+    home = own_cgroup_directory()
+    if home is None or not os.access(f"{home}/cgroup.procs", os.W_OK):
+        return None
+    remove_leftovers(home)
+    try:
+        return CgroupParent(home)
+    except OSError:
+        return None
+
+
+def remove_leftovers(home: str) -> None:
+    """Remove the empty cgroups of fork servers that no longer run."""
+    try:
+        names = os.listdir(home)
+    except OSError:
+        return
+    for name in names:
+        pid, _, start_ticks = name[len(_PREFIX) :].partition("-")
+        if not (name.startswith(_PREFIX) and pid.isdigit() and start_ticks.isdigit()):
+            continue
+        # A live server may have made a directory that it has not entered yet.
+        if not is_running(ProcessIdentity(int(pid), int(start_ticks), boot_id())):
+            _remove_empty(f"{home}/{name}")
+
+
+def _remove_empty(path: str) -> None:
+    try:
+        for name in os.listdir(path):
+            if os.path.isdir(f"{path}/{name}"):
+                AttemptCgroup(f"{path}/{name}").remove()
+        os.rmdir(path)
+    except OSError:
+        # Something still lives in there: a later server comes back to it.
+        return

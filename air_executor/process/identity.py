@@ -1,0 +1,107 @@
+"""Which process a pid means: (boot, pid, start time). Every signal of the project goes through `send_signal`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import time
+
+import msgspec
+
+from air_executor.process.procfs import IS_LINUX, read_file, read_stat
+
+
+class ProcessIdentity(msgspec.Struct, frozen=True):
+    """One process for ever: no later process of the same pid is equal to it."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+@functools.cache
+def boot_id() -> str:
+    """Name the present boot of this machine."""
+    if not IS_LINUX:
+        from air_executor.process import portable
+
+        return portable.boot_id()
+    return read_file("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
+
+
+def identify(pid: int) -> ProcessIdentity | None:
+    """Name the process that has this pid now, a zombie too; None when there is none."""
+    stat = read_stat(pid)
+    return None if stat is None else ProcessIdentity(pid, stat.start_ticks, boot_id())
+
+
+def is_running(identity: ProcessIdentity) -> bool:
+    """Tell whether exactly this process runs; a zombie has ended."""
+    stat = read_stat(identity.pid)
+    return (
+        stat is not None
+        and not stat.has_ended
+        and stat.start_ticks == identity.start_ticks
+        and identity.boot_id == boot_id()
+    )
+
+
+def open_pidfd(identity: ProcessIdentity) -> int | None:
+    """Open a descriptor that polls readable when exactly this process ends; None when it is gone.
+
+    Raises OSError where pidfds do not exist (macOS, Linux before 5.3) or descriptors ran out.
+    """
+    if not hasattr(os, "pidfd_open"):
+        raise OSError("pidfds are not available on this platform")
+    try:
+        descriptor = os.pidfd_open(identity.pid)
+    except ProcessLookupError:
+        return None
+    # Between the caller's look and the open, the pid may have gone to another process. The descriptor is bound now:
+    # what it is bound to can be checked without a race.
+    if identify(identity.pid) != identity:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def send_signal(identity: ProcessIdentity, signal_number: int) -> bool:
+    """Signal exactly this process, never a later one of its pid; False when it is gone.
+
+    Raises PermissionError when it is not ours to signal.
+    """
+    try:
+        descriptor = open_pidfd(identity)
+    except PermissionError:
+        raise
+    except OSError:
+        return _send_signal_by_pid(identity, signal_number)
+    if descriptor is None:
+        return False
+    try:
+        signal.pidfd_send_signal(descriptor, signal_number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _send_signal_by_pid(identity: ProcessIdentity, signal_number: int) -> bool:
+    # Without pidfds a window of microseconds remains between the check and the signal.
+    if not is_running(identity):
+        return False
+    try:
+        os.kill(identity.pid, signal_number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def own_age_s() -> float:
+    """Tell how many seconds ago the calling process was started, interpreter start included."""
+    stat = read_stat(os.getpid())
+    if not IS_LINUX or stat is None:
+        return time.process_time()
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - stat.start_ticks / os.sysconf("SC_CLK_TCK"))
