@@ -1,0 +1,1 @@
+"""Airflow's side of Air-Executor; the only package that imports Airflow."""

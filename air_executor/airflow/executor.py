@@ -1,0 +1,384 @@
+"""The executor that the scheduler loads: hands workloads to the job engine and reports how they ended.
+
+Runs inside the scheduler's loop: every call is short, and no error of the engine leaves it. Files are read and
+written by the client only.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.executors.base_executor import PARALLELISM, BaseExecutor
+
+from air_executor.airflow import adoption, compat, outcome, task_log
+from air_executor.airflow.environment_snapshot import take_snapshot
+from air_executor.airflow.manager_keeper import ManagerKeeper
+from air_executor.airflow.options import Options, read_base_path, read_options
+from air_executor.airflow.outcome import Outcome, Verdict
+from air_executor.airflow.tracked_jobs import TrackedJob, TrackedJobs
+from air_executor.airflow.workload_job import TASK_ID, make_job
+from air_executor.client import AirExecutorClient
+from air_executor.errors import AirExecutorError, JobNotFoundError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow.models.taskinstance import TaskInstance
+
+_CHECK_ALL_INTERVAL_S = 30.0
+_REPEAT_INTERVAL_S = 60.0
+_OUTPUT_TAIL_BYTES = 4096
+
+
+class AirExecutorExecutor(BaseExecutor):
+    """Runs each workload as a job of Air-Executor on this machine.
+
+    A job outlives the scheduler: the next one adopts it by `external_executor_id`, which is the job's name.
+    """
+
+    supports_callbacks = True
+    supports_connection_test = True
+    supports_multi_team = True
+    supported_workload_types = compat.list_workload_types()
+    is_local = True
+    is_production = True
+    serve_logs = True
+    sentry_integration = ""
+
+    def __init__(self, parallelism: int = PARALLELISM, team_name: str | None = None) -> None:
+        """Touch nothing: the API server makes instances that are never started, to read logs."""
+        # 3.1 knows teams only in the configuration.
+        team = {"team_name": team_name} if team_name is not None else {}
+        super().__init__(parallelism, **team)
+        self._jobs = TrackedJobs()
+        self._dismissed: set[str] = set()
+        self._client: AirExecutorClient | None = None
+        self._environment: str | None = None
+        self._keeper: ManagerKeeper | None = None
+        self._watch: Any = None
+        self._has_dispatched = False
+        self._next_check_all_at = 0.0
+        self._next_fault_message_at = 0.0
+
+    @cached_property
+    def _options(self) -> Options:
+        return read_options(self._read_setting, os.environ)
+
+    def _read_setting(self, section: str, name: str) -> str | None:
+        return compat.read_setting(getattr(self, "conf", None), section, name)
+
+    # The scheduler's calls, in the order of a life.
+
+    def start(self) -> None:
+        """Open the root and see to a manager; a root that cannot be used is tried again with each workload.
+
+        :raises ConfigurationError: an option of [air_executor] has a value that it cannot have.
+        """
+        options = self._options
+        self._keeper = ManagerKeeper(
+            autostart=options.autostart_manager,
+            start_options={
+                "slots": options.slots or self.parallelism,
+                "warm_parent_idle_s": options.warm_parent_idle_s,
+                "cancel_grace_s": options.cancel_grace_s,
+                "keep_finished_s": options.keep_finished_s,
+            },
+            log=self.log,
+        )
+        try:
+            client = self._open()
+        except (AirExecutorError, OSError) as error:
+            self.log.error("Air-Executor cannot use its base path, so tasks will fail: %s", error)
+            return
+        self.log.info("Air-Executor runs tasks under %s", client.base_path)
+
+    def _process_workloads(self, workload_items: Sequence[Any]) -> None:
+        for workload in workload_items:
+            key = compat.get_key(workload)
+            compat.pop_queued(self, key)
+            self.running.add(key)
+            try:
+                self._dispatch(key, workload)
+            except Exception as error:
+                # Whatever it is, it is the end of this workload, not of the scheduler.
+                self._refuse(key, workload, error)
+
+    def order_queued_tasks_by_priority(self) -> list[tuple[Any, Any]]:
+        """Return the queued tasks, highest priority first."""
+        return compat.order_by_priority(self.queued_tasks.items())
+
+    def sync(self) -> None:
+        """Report the jobs that have ended since the last call; may linger for the first of those just dispatched."""
+        try:
+            self._sync()
+        except (AirExecutorError, OSError) as error:
+            now = time.monotonic()
+            if now >= self._next_fault_message_at:
+                self._next_fault_message_at = now + _REPEAT_INTERVAL_S
+                self.log.error("Air-Executor cannot read its base path, will try again: %s", error)
+
+    def revoke_task(self, *, ti: TaskInstance) -> None:
+        """End whatever runs for a task instance and forget it; report nothing. Raises no error."""
+        try:
+            key = ti.key
+            compat.pop_queued(self, key)
+            self.running.discard(key)
+            job = self._jobs.find(key)
+            name = job.name if job is not None else self._find_job_name(ti)
+            if name is None:
+                return
+            self._dismiss(name)
+            self._open().cancel(name, reason="revoked by the scheduler")
+        except Exception:
+            self.log.exception("Air-Executor could not revoke %s", ti)
+
+    def try_adopt_task_instances(self, tis: Sequence[TaskInstance]) -> Sequence[TaskInstance]:
+        """Take over the jobs of task instances whose scheduler is gone; return those that have none."""
+        try:
+            newest = adoption.index_names(self._open().job_names())
+            marked = frozenset(self._open().ended_names())
+        except (AirExecutorError, OSError) as error:
+            self.log.error("Air-Executor cannot adopt tasks: %s", error)
+            return tis
+        rejected = []
+        adopted = 0
+        for ti in tis:
+            if self._adopt(ti, newest, marked):
+                adopted += 1
+            else:
+                rejected.append(ti)
+        # Some may have ended long ago, with their mark removed by the scheduler that is gone.
+        self._next_check_all_at = 0.0
+        self.log.info("Air-Executor adopted %d task instance(s), found no job for %d", adopted, len(rejected))
+        return rejected
+
+    def get_task_log(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
+        """Return what is known of a running task beside its own log, which Airflow reads itself.
+
+        With a source Airflow does not ask the log server; so none is named where the log is not on this machine.
+        """
+        try:
+            return self._describe_running(ti, try_number)
+        except Exception as error:
+            # A page of the web UI asks, and has other sources.
+            self.log.debug("Air-Executor has no log for %s: %s", ti, error)
+            return [], []
+
+    def end(self) -> None:
+        """Report what has ended and leave. Jobs run on under the manager; the next scheduler adopts them."""
+        try:
+            if self._client is not None:
+                self._collect(self._client)
+        except (AirExecutorError, OSError) as error:
+            self.log.error("Air-Executor cannot read its base path: %s", error)
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        if self._jobs:
+            self.log.info("Leaving %d job(s) to the manager; the next scheduler adopts them.", len(self._jobs))
+
+    def terminate(self) -> None:
+        """Leave at once, as `end` does: a signal for the scheduler is none for the tasks."""
+        self.end()
+
+    def debug_dump(self) -> None:
+        """Log the state of this executor, on SIGUSR2."""
+        super().debug_dump()  # type: ignore[no-untyped-call] # Airflow's
+        lines = "\n\t".join(f"{job.name} for {job.key}" for job in self._jobs)
+        self.log.info("air_executor: base path %s, jobs (%d)\n\t%s", self._base_path, len(self._jobs), lines)
+
+    # Dispatch.
+
+    @property
+    def _base_path(self) -> Path:
+        path = read_base_path(self._read_setting, os.environ)
+        team_name = getattr(self, "team_name", None)
+        if not team_name or path != read_base_path(lambda s, n: compat.read_setting(None, s, n), os.environ):
+            return path
+        # Teams must not see each other's tasks: one that names no base path of its own gets a directory beside.
+        return path.with_name(f"{path.name}-{team_name}")
+
+    def _open(self) -> AirExecutorClient:
+        """Return the client of the executor's root, with the environment of its tasks saved there.
+
+        :raises RootError: the root cannot be used; the message has the remedy.
+        """
+        if self._client is not None:
+            return self._client
+        client = AirExecutorClient(self._base_path)
+        if self._keeper is None:  # not started: an instance that only reads logs
+            return client
+        snapshot = take_snapshot(team_name=getattr(self, "team_name", None))
+        self._environment = client.save_environment(snapshot.python, snapshot.variables, snapshot.cwd)
+        self._client = client
+        self._keeper.check(client, len(self._jobs))
+        client.warm_up(self._environment)
+        if self._options.sync_linger_s > 0:
+            self._watch = client.watch_ended()
+        return client
+
+    def _dispatch(self, key: Any, workload: Any) -> None:
+        client = self._open()
+        running, success, failure = compat.get_states(workload)
+        job = make_job(
+            workload,
+            environment=str(self._environment),
+            memory_limit_bytes=self._options.task_memory_limit_bytes,
+        )
+        name = client.submit(job.spec, job.attachments)
+        self._jobs.add(TrackedJob(name, key, success, failure, getattr(workload, "log_path", None)))
+        self._has_dispatched = True
+        if compat.is_task_key(key):
+            # Without the name, this event would erase the id by which the job is found again.
+            self.event_buffer[key] = (compat.TASK_QUEUED, name)
+        elif running is not None:
+            self.event_buffer[key] = (running, None)
+
+    def _refuse(self, key: Any, workload: Any, error: Exception) -> None:
+        # A validation error may quote the workload, and with it the token; ours never do.
+        known = isinstance(error, AirExecutorError | OSError | TypeError)
+        reason = f"Air-Executor could not submit it: {error if known else type(error).__name__}"
+        self._report_failure(key, compat.get_states(workload)[2], getattr(workload, "log_path", None), reason)
+
+    # Collection.
+
+    def _sync(self) -> None:
+        must_linger, self._has_dispatched = self._has_dispatched, False
+        if self._keeper is None:
+            return
+        client = self._open()
+        self._keeper.check(client, len(self._jobs))
+        if not self._jobs and not self._dismissed:
+            return
+        collected = self._collect(client)
+        if must_linger and not collected:
+            self._linger(client)
+        self._check_all(client)
+        compat.set_gauge("air_executor.jobs", len(self._jobs))
+
+    def _linger(self, client: AirExecutorClient) -> None:
+        """Wait for the first job to end. The scheduler does not sleep in a loop that queued something anyway."""
+        if self._watch is None:
+            return
+        until = time.monotonic() + self._options.sync_linger_s
+        while (left_s := until - time.monotonic()) > 0:
+            # Something else may have arrived: then wait on.
+            if self._watch.wait(left_s) and self._collect(client):
+                return
+
+    def _collect(self, client: AirExecutorClient) -> int:
+        """Settle every job that left its mark; return how many of them were news."""
+        collected = 0
+        for name in client.ended_names():
+            job = self._jobs.get(name)
+            if job is not None:
+                collected += self._settle(client, job)
+            elif name in self._dismissed:
+                self._dismissed.discard(name)
+                client.forget_ended(name)
+        return collected
+
+    def _check_all(self, client: AirExecutorClient) -> None:
+        """Look at every job now and then: a mark may be lost, a directory removed by hand."""
+        now = time.monotonic()
+        if now < self._next_check_all_at:
+            return
+        self._next_check_all_at = now + _CHECK_ALL_INTERVAL_S
+        for job in self._jobs:
+            self._settle(client, job)
+
+    def _settle(self, client: AirExecutorClient, job: TrackedJob) -> bool:
+        """Report a job if it has ended; tell whether it has."""
+        try:
+            view = client.job(job.name)
+            if not view.state.is_terminal:
+                return False
+            tasks = client.tasks(job.name)
+            ended = outcome.judge(view, tasks[0] if tasks else None, self._read_output(client, job.name))
+        except JobNotFoundError:
+            ended = outcome.make_lost_outcome(job.name)
+        except AirExecutorError as error:
+            ended = Outcome(Verdict.FAILED, f"Job {job.name}: {error}")
+        is_news = self._jobs.owns_key(job)
+        self._jobs.remove(job)
+        if is_news:
+            self._report(job, ended)
+        # Last, so that an end is rather reported twice than never.
+        client.forget_ended(job.name)
+        return True
+
+    def _report(self, job: TrackedJob, ended: Outcome) -> None:
+        if ended.verdict is Verdict.SUCCEEDED:
+            self.change_state(job.key, job.success_state)
+        elif ended.verdict is Verdict.SUPERSEDED:
+            self.running.discard(job.key)
+            self.log.info("%s is no longer this executor's: %s", job.key, ended.reason)
+        else:
+            log_path = None if ended.is_in_task_log else job.log_path
+            self._report_failure(job.key, job.failure_state, log_path, ended.reason)
+
+    def _report_failure(self, key: Any, failure_state: Any, log_path: str | None, reason: str) -> None:
+        self.log.error("%s failed. %s", key, reason)
+        task_log.append_event(log_path, reason)
+        if compat.is_task_key(key):
+            self.log_task_event(event="air-executor failure", extra=reason, ti_key=key)
+        self.change_state(key, failure_state, reason)
+
+    @staticmethod
+    def _read_output(client: AirExecutorClient, name: str) -> str:
+        try:
+            return client.read_log(name, TASK_ID, max_bytes=_OUTPUT_TAIL_BYTES)
+        except (AirExecutorError, OSError):
+            # It never started.
+            return ""
+
+    # Adoption.
+
+    def _adopt(self, ti: TaskInstance, newest: dict[str, str], marked: frozenset[str]) -> bool:
+        name = adoption.find_job_name(ti, newest)
+        if name is None:
+            return False
+        client = self._open()
+        try:
+            view = client.job(name)
+        except (AirExecutorError, OSError) as error:
+            self.log.warning("Air-Executor does not adopt job %s: %s", name, error)
+            return False
+        if not adoption.is_adoptable(ti.state, view.state, name in marked):
+            return False
+        success, failure = compat.TASK_SUCCEEDED, compat.TASK_FAILED
+        self._jobs.add(TrackedJob(name, ti.key, success, failure, view.labels.get("log_path")))
+        self.running.add(ti.key)
+        # The id in the database may be missing, or that of an earlier job.
+        if ti.external_executor_id != name:
+            self.event_buffer[ti.key] = (compat.TASK_QUEUED, name)
+        return True
+
+    def _find_job_name(self, ti: TaskInstance) -> str | None:
+        return adoption.find_job_name(ti, adoption.index_names(self._open().job_names()))
+
+    def _dismiss(self, name: str) -> None:
+        job = self._jobs.get(name)
+        if job is not None:
+            self._jobs.remove(job)
+        self._dismissed.add(name)
+
+    def _describe_running(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
+        if ti.try_number != try_number:
+            return [], []
+        client = self._open()
+        name = ti.external_executor_id or self._find_job_name(ti)
+        if not name:
+            return [], []
+        view = client.job(name)
+        log_path = view.labels.get("log_path")
+        if not log_path or not task_log.find_file(log_path).exists():
+            return [], []
+        task = client.tasks(name)[0]
+        source = f"Air-Executor job {name} in {client.job_path(name)}: {task.status.value}, pid {task.pid}"
+        output = self._read_output(client, name)
+        return [source], [output] if output else []

@@ -1,0 +1,191 @@
+"""The section [air_executor] of airflow.cfg: what its options are called, mean and default to. Imports no Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from air_executor.errors import ConfigurationError
+
+SECTION = "air_executor"
+_TRUE = frozenset({"true", "t", "1", "yes", "on"})
+_FALSE = frozenset({"false", "f", "0", "no", "off"})
+_SIZE_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+ReadOption = Callable[[str, str], "str | None"]
+"""Return the text of an option, given section and name; None where nothing is set."""
+
+
+@dataclass(frozen=True)
+class OptionDescription:
+    """One option as `airflow config list` shows it."""
+
+    name: str
+    type: Literal["string", "boolean", "integer", "float"]
+    default: str
+    description: str
+    example: str | None = None
+
+
+OPTION_DESCRIPTIONS = (
+    OptionDescription(
+        "base_path",
+        "string",
+        ".air-executor",
+        "Directory of job files, the same for scheduler, manager and command line. Give an absolute path: a relative "
+        "one is taken from the scheduler's working directory. It must belong to the user that runs the scheduler. "
+        "The environment variable AIR_EXECUTOR_BASE_PATH comes first.",
+        "/var/lib/air-executor",
+    ),
+    OptionDescription(
+        "autostart_manager",
+        "boolean",
+        "True",
+        "Start a manager with the scheduler, and again when it has vanished. Turn it off where systemd or another "
+        "supervisor runs the manager.",
+    ),
+    OptionDescription(
+        "slots",
+        "integer",
+        "0",
+        "How many tasks a manager that the scheduler starts runs at once. 0 means [core] parallelism.",
+    ),
+    OptionDescription(
+        "sync_linger",
+        "float",
+        "0.25",
+        "After the scheduler has handed out tasks, wait up to this many seconds for the first of them to end, so that "
+        "what follows it starts at once instead of an idle second later. 0 turns it off.",
+    ),
+    OptionDescription(
+        "warm_parent_idle",
+        "float",
+        "600",
+        "Seconds without a task after which the process that has Airflow imported ends. The next task then waits some "
+        "seconds until a new one is ready.",
+    ),
+    OptionDescription(
+        "cancel_grace",
+        "float",
+        "10",
+        "Seconds between SIGTERM and SIGKILL when a task is cancelled or has timed out.",
+    ),
+    OptionDescription(
+        "keep_finished",
+        "float",
+        "86400",
+        "Seconds for which the job directories of ended tasks are kept. Airflow's own task logs are not touched.",
+    ),
+    OptionDescription(
+        "task_memory_limit",
+        "string",
+        "",
+        "Memory that all processes of one task may use together, in bytes or with K, M, G or T. Empty means no limit.",
+        "2G",
+    ),
+    OptionDescription(
+        "preload",
+        "boolean",
+        "True",
+        "Import what every task needs once, before tasks are forked.",
+    ),
+    OptionDescription(
+        "preload_listeners",
+        "boolean",
+        "True",
+        "Load plugins and their listeners once, before tasks are forked. Turn it off if a plugin starts threads or "
+        "opens connections when it is imported.",
+    ),
+    OptionDescription(
+        "prompt_exit",
+        "boolean",
+        "True",
+        "Notice at once that a task's process has ended, where Airflow's supervisor may otherwise take up to "
+        "[workers] min_heartbeat_interval seconds.",
+    ),
+)
+
+_DEFAULTS = {option.name: option.default for option in OPTION_DESCRIPTIONS}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options, read and checked. Times are in seconds."""
+
+    base_path: Path
+    autostart_manager: bool
+    slots: int
+    sync_linger_s: float
+    warm_parent_idle_s: float
+    cancel_grace_s: float
+    keep_finished_s: float
+    task_memory_limit_bytes: int | None
+    preload: bool
+    preload_listeners: bool
+    prompt_exit: bool
+
+
+def read_options(read: ReadOption, environ: dict[str, str] | Any) -> Options:
+    """Read and check all options.
+
+    :raises ConfigurationError: names the option, its value and what it may be.
+    """
+    return Options(
+        base_path=read_base_path(read, environ),
+        autostart_manager=_parse_boolean(read, "autostart_manager"),
+        slots=int(_parse_number(read, "slots")),
+        sync_linger_s=_parse_number(read, "sync_linger"),
+        warm_parent_idle_s=_parse_number(read, "warm_parent_idle"),
+        cancel_grace_s=_parse_number(read, "cancel_grace"),
+        keep_finished_s=_parse_number(read, "keep_finished"),
+        task_memory_limit_bytes=_parse_size(read, "task_memory_limit"),
+        preload=_parse_boolean(read, "preload"),
+        preload_listeners=_parse_boolean(read, "preload_listeners"),
+        prompt_exit=_parse_boolean(read, "prompt_exit"),
+    )
+
+
+def read_base_path(read: ReadOption, environ: dict[str, str] | Any) -> Path:
+    """Return the root's absolute path."""
+    return Path(environ.get("AIR_EXECUTOR_BASE_PATH") or _read(read, "base_path")).expanduser().absolute()
+
+
+def _read(read: ReadOption, name: str) -> str:
+    text = read(SECTION, name)
+    return _DEFAULTS[name] if text is None or not str(text).strip() else str(text).strip()
+
+
+def _parse_boolean(read: ReadOption, name: str) -> bool:
+    text = _read(read, name).lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ConfigurationError(f"[{SECTION}] {name} = {text!r}: use True or False")
+
+
+def _parse_number(read: ReadOption, name: str) -> float:
+    text = _read(read, name)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ConfigurationError(f"[{SECTION}] {name} = {text!r}: use a number that is not negative")
+    return number
+
+
+def _parse_size(read: ReadOption, name: str) -> int | None:
+    text = _read(read, name).upper().removesuffix("B")
+    if not text or text == "0":
+        return None
+    digits, unit = (text[:-1], text[-1]) if text[-1] in _SIZE_UNITS else (text, "")
+    try:
+        size_bytes = int(float(digits) * _SIZE_UNITS[unit])
+    except (ValueError, OverflowError):
+        size_bytes = 0
+    if size_bytes <= 0:
+        raise ConfigurationError(f"[{SECTION}] {name} = {text!r}: use a size such as 512M or 2G, or leave it empty")
+    return size_bytes

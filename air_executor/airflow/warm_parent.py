@@ -1,0 +1,38 @@
+"""The warm parent: a fork server with Airflow imported. `python -m air_executor.airflow.warm_parent --channel-fd N --spool PATH`
+
+It imports first and serves then, in one thread and without open connections, so that its forks are safe and cheap.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from air_executor.process.fork_server import parse_arguments, serve_channel
+from air_executor.process.runner import ForkRunner
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load what every task needs, then fork runners until the manager retires this process."""
+    server_arguments = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    # A scheduler that was started by hand from a task's shell would pass these on.
+    os.environ.pop("_AIRFLOW_PROCESS_CONTEXT", None)
+
+    from air_executor.airflow import preload
+
+    run_workload = preload.load()
+    _set_title()
+    return serve_channel(server_arguments, ForkRunner(run_workload))
+
+
+def _set_title() -> None:
+    try:
+        from setproctitle import setproctitle
+    except ImportError:
+        return
+    setproctitle("air-executor warm parent")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
