@@ -45,9 +45,10 @@ def own_cgroup_directory() -> str | None:
 class AttemptCgroup:
     """The cgroup of one attempt. Its directory name is never used twice, so a late kill hits nobody else."""
 
-    def __init__(self, path: str, home_procs: str | None = None) -> None:
+    def __init__(self, path: str, home_procs: str | None = None, has_memory_controller: bool = True) -> None:
         """Refer to an existing directory; `home_procs` is where the fork server returns to after `enter`."""
         self.path = path
+        self._has_memory_controller = has_memory_controller
         self._procs = f"{path}/cgroup.procs"
         self._home_procs = home_procs
 
@@ -74,11 +75,14 @@ class AttemptCgroup:
         return True
 
     def pids(self) -> list[int]:
-        """List the processes inside, zombies perhaps included."""
-        try:
-            return [int(pid) for pid in read_file(self._procs).split() if pid != b"0"]
-        except OSError:
-            return []
+        """List the processes inside, also in cgroups that they made below; zombies perhaps included."""
+        pids = []
+        for directory, _, _ in os.walk(self.path):
+            try:
+                pids += [int(pid) for pid in read_file(f"{directory}/cgroup.procs").split() if pid != b"0"]
+            except OSError:
+                continue
+        return pids
 
     def is_populated(self) -> bool | None:
         """Tell whether anything lives inside; None when that cannot be known."""
@@ -98,7 +102,9 @@ class AttemptCgroup:
         return True
 
     def ran_out_of_memory(self) -> bool:
-        """Tell whether the kernel killed a process inside because of its memory limit."""
+        """Tell whether the kernel killed a process inside because memory ran out."""
+        if not self._has_memory_controller:
+            return False
         try:
             events = read_file(f"{self.path}/memory.events")
         except OSError:
@@ -116,8 +122,15 @@ class AttemptCgroup:
         """Remove the directory; False while something lives inside."""
         try:
             os.rmdir(self.path)
+            return True
         except FileNotFoundError:
             return True
+        except OSError:
+            pass
+        # What ran inside may have made cgroups below (an Air-Executor in a task does).
+        try:
+            for directory, _, _ in os.walk(self.path, topdown=False):
+                os.rmdir(directory)
         except OSError:
             return False
         return True
@@ -134,6 +147,7 @@ class CgroupParent:
         self._count = 0
         os.mkdir(self.path)
         self._pass_on_memory_controller(home)
+        self._has_memory_controller = self._is_memory_controlled()
         self._prove_usable()
 
     def _pass_on_memory_controller(self, home: str) -> None:
@@ -143,6 +157,12 @@ class CgroupParent:
             except OSError:
                 # Not delegated, or processes live in `home` itself: limits are then kept by sampling.
                 continue
+
+    def _is_memory_controlled(self) -> bool:
+        try:
+            return b"memory" in read_file(f"{self.path}/cgroup.subtree_control").split()
+        except OSError:
+            return False
 
     def _prove_usable(self) -> None:
         # A directory that can be made but not entered, or entered but not left, is known before the first attempt.
@@ -160,7 +180,7 @@ class CgroupParent:
         self._count += 1
         path = f"{self.path}/{self._count}"
         os.mkdir(path)
-        return AttemptCgroup(path, self._home_procs)
+        return AttemptCgroup(path, self._home_procs, self._has_memory_controller)
 
     def remove(self) -> None:
         """Remove what is empty; what kept processes live in stays, for `remove_leftovers` of a later server."""

@@ -11,6 +11,8 @@ import msgspec
 
 from air_executor.process.procfs import IS_LINUX, read_file, read_stat
 
+_CLOCK_MARGIN_S = 0.00001
+
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
     """One process for ever: no later process of the same pid is equal to it."""
@@ -34,6 +36,24 @@ def identify(pid: int) -> ProcessIdentity | None:
     """Name the process that has this pid now, a zombie too; None when there is none."""
     stat = read_stat(pid)
     return None if stat is None else ProcessIdentity(pid, stat.start_ticks, boot_id())
+
+
+def boot_clock_s() -> float:
+    """Read the clock in which the kernel dates the start of processes."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if IS_LINUX else 0.0
+
+
+def identify_child(pid: int, after_s: float) -> ProcessIdentity:
+    """Name a child that was created since `boot_clock_s` said `after_s` and has not been reaped.
+
+    When both ends of that time lie in one clock tick, the start time is known without asking the kernel, which
+    is slow for a process in the middle of its exec.
+    """
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    first_tick = int((after_s - _CLOCK_MARGIN_S) * ticks_per_s)
+    if IS_LINUX and first_tick == int((boot_clock_s() + _CLOCK_MARGIN_S) * ticks_per_s):
+        return ProcessIdentity(pid, first_tick, boot_id())
+    return identify(pid) or ProcessIdentity(pid, 0, boot_id())
 
 
 def is_running(identity: ProcessIdentity) -> bool:
@@ -104,4 +124,4 @@ def own_age_s() -> float:
     stat = read_stat(os.getpid())
     if not IS_LINUX or stat is None:
         return time.process_time()
-    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - stat.start_ticks / os.sysconf("SC_CLK_TCK"))
+    return max(0.0, boot_clock_s() - stat.start_ticks / os.sysconf("SC_CLK_TCK"))

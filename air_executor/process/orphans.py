@@ -9,11 +9,20 @@ import os
 import signal
 from collections.abc import Container
 
+import msgspec
+
 from air_executor.process import procfs
 from air_executor.process.identity import ProcessIdentity, boot_id, send_signal
+from air_executor.process.procfs import ProcessStat
 from air_executor.process.protocol import MARK_VARIABLE
 
 _MARK = MARK_VARIABLE.encode()
+
+
+class _Orphan(msgspec.Struct, frozen=True):
+    stat: ProcessStat
+    attempt_id: str | None
+    """Whose mark it bears; None when it cleared its environment."""
 
 
 class Orphans:
@@ -21,15 +30,11 @@ class Orphans:
 
     def __init__(self) -> None:
         """Remember the present children (helpers of what was preloaded), which are never touched."""
-        self._helpers = {stat.pid for stat in _children()}
-        self._owners: dict[tuple[int, int], str | None] = {}
-        self._can_list_cheaply = procfs.list_children() is not None
+        self._helpers = {stat.pid for stat in _children(None)}
+        self._orphans: dict[tuple[int, int], _Orphan] = {}
         self._kept_attempts: set[str] = set()
-
-    @property
-    def can_look_cheaply(self) -> bool:
+        self.can_look_cheaply = procfs.list_children() is not None
         """Whether the kernel lists children in one read; else `look` costs a pass over /proc."""
-        return self._can_list_cheaply
 
     def spare_those_of(self, attempt_id: str) -> None:
         """Leave alone what an attempt leaves behind that asked to keep its processes.
@@ -39,39 +44,44 @@ class Orphans:
         self._kept_attempts.add(attempt_id)
 
     def look(self, runners: Container[int]) -> None:
-        """Note orphans that came, with the attempt whose mark they bear, and forget those that went."""
+        """Note orphans that came and forget those that went; `runners` are the pids that are not orphans."""
         listed = procfs.list_children()
-        is_familiar = listed is not None and all(pid in runners or pid in self._helpers for pid in listed)
-        if is_familiar and not self._owners:
-            return
-        owners: dict[tuple[int, int], str | None] = {}
+        if listed is not None:
+            listed = [pid for pid in listed if pid not in runners and pid not in self._helpers]
+            if not listed:
+                self._orphans.clear()
+                return
+        orphans = {}
         for stat in _children(listed):
             if stat.pid in runners or stat.pid in self._helpers or stat.has_ended:
                 continue
             key = (stat.pid, stat.start_ticks)
-            if key in self._owners:
-                owners[key] = self._owners[key]
-            else:
-                value = procfs.environment_value(stat.pid, _MARK)
-                owners[key] = None if value is None else value.decode("utf-8", "replace")
-        self._owners = owners
+            orphans[key] = self._orphans.get(key) or _recognise(stat)
+        self._orphans = orphans
 
-    def has_any_of(self, attempt_id: str) -> bool:
-        """Tell whether an orphan at the last look bore this attempt's mark."""
-        return attempt_id in self._owners.values()
+    def has_any_of(self, attempt_id: str, runner_pid: int) -> bool:
+        """Tell whether an orphan at the last look bore this attempt's mark or was of its runner's session."""
+        return any(
+            orphan.attempt_id == attempt_id or orphan.stat.session == runner_pid for orphan in self._orphans.values()
+        )
 
     def end_unclaimed(self) -> None:
         """SIGKILL the orphans of nobody; call only when no attempt runs."""
-        for (pid, start_ticks), owner in self._owners.items():
-            if owner in self._kept_attempts or (owner is None and self._kept_attempts):
+        for orphan in self._orphans.values():
+            if orphan.attempt_id in self._kept_attempts or (orphan.attempt_id is None and self._kept_attempts):
                 continue
             try:
-                send_signal(ProcessIdentity(pid, start_ticks, boot_id()), signal.SIGKILL)
+                send_signal(ProcessIdentity(orphan.stat.pid, orphan.stat.start_ticks, boot_id()), signal.SIGKILL)
             except PermissionError:
                 continue
 
 
-def _children(listed: list[int] | None = None) -> list[procfs.ProcessStat]:
+def _recognise(stat: ProcessStat) -> _Orphan:
+    mark = procfs.environment_value(stat.pid, _MARK)
+    return _Orphan(stat, None if mark is None else mark.decode("utf-8", "replace"))
+
+
+def _children(listed: list[int] | None) -> list[ProcessStat]:
     if listed is not None:
         return [stat for pid in listed if (stat := procfs.read_stat(pid)) is not None]
     own_pid = os.getpid()

@@ -16,7 +16,7 @@ class Launch(Message, frozen=True, kw_only=True, tag="launch"):
     """Start one attempt: manager to fork server."""
 
     attempt_id: str
-    """`<job id>/<task id>/<attempt number>`, unique for ever."""
+    """`<job name>/<job id>/<task id>/<attempt number>`, unique for ever."""
     log_path: str
     """Absolute. Created with O_EXCL; holding its lock is what it means for the attempt to live."""
     command: str

@@ -7,10 +7,13 @@ of its fork server.
 from __future__ import annotations
 
 import errno
+import io
 import os
+import resource
 import signal
 import stat
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
@@ -19,10 +22,14 @@ import msgspec
 from air_executor.process.protocol import MARK_VARIABLE, Launch
 
 LOCK_FD = 100
-"""The spare copy of the log descriptor in a command: it keeps the lock when a program redirects its output."""
+"""The spare copy of the log descriptor in a command: it keeps the lock when a program redirects its output.
+
+A number that shell scripts do not use themselves; lower where so many descriptors are not allowed.
+"""
 
 # Ignored signals stay ignored across exec, and Python ignores some: tasks would miss SIGPIPE.
 _RESET_SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+_REMEMBER_PROGRAMS_S = 1.0
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -48,8 +55,11 @@ class CommandRunner:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """Remember what runners inherit of the environment; the fork server's own by default."""
         self._environment = dict(os.environ if environment is None else environment)
+        self._finder = _ProgramFinder()
         # posix_spawn has no working directory: this single-threaded process goes there and comes back.
         self._home_fd = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+        most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._lock_fd = LOCK_FD if most_descriptors == resource.RLIM_INFINITY else min(LOCK_FD, most_descriptors - 1)
 
     def __call__(self, launch: Launch, inheritance: Inheritance) -> int:
         """Spawn; returns the pid, raises CannotStartError."""
@@ -66,7 +76,7 @@ class CommandRunner:
             os.fchdir(self._home_fd)
 
     def _spawn(self, launch: Launch, environment: dict[str, str], inheritance: Inheritance) -> int:
-        program = find_program(launch.command, environment.get("PATH", _DEFAULT_PATH))
+        program = self._finder.find(launch.command, environment.get("PATH", _DEFAULT_PATH))
         log_fd = inheritance.log_fd
         try:
             return os.posix_spawn(
@@ -77,7 +87,7 @@ class CommandRunner:
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, log_fd, 1),
                     (os.POSIX_SPAWN_DUP2, log_fd, 2),
-                    (os.POSIX_SPAWN_DUP2, log_fd, LOCK_FD),
+                    (os.POSIX_SPAWN_DUP2, log_fd, self._lock_fd),
                 ),
                 setsid=True,
                 setsigmask=(),
@@ -87,6 +97,27 @@ class CommandRunner:
             raise CannotStartError(f"{launch.command}: arguments or environment hold a null character") from error
         except OSError as error:
             raise CannotStartError(_explain(error, launch.command, program)) from error
+
+
+class _ProgramFinder:
+    """Remembers for a moment where programs are: a burst of tasks names few of them, and PATH can be long."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], str] = {}
+        self._forget_at = 0.0
+
+    def find(self, command: str, search_path: str) -> str:
+        now = time.monotonic()
+        if now >= self._forget_at:
+            self._found.clear()
+            self._forget_at = now + _REMEMBER_PROGRAMS_S
+        program = self._found.get((command, search_path))
+        if program is None:
+            program = find_program(command, search_path)
+            # What was found relative to the working directory is elsewhere for the next task.
+            if os.path.isabs(program):
+                self._found[(command, search_path)] = program
+        return program
 
 
 def find_program(command: str, search_path: str) -> str:
@@ -146,7 +177,7 @@ class ForkRunner:
         code = 1
         try:
             _settle(launch, inheritance)
-            code = self._target(launch)
+            code = int(self._target(launch))
         except SystemExit as request:
             code = _exit_code(request)
         except BaseException:
@@ -179,6 +210,10 @@ def _settle(launch: Launch, inheritance: Inheritance) -> None:
     for descriptor in inheritance.server_fds:
         os.close(descriptor)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for stream in (sys.stdout, sys.stderr):
+        # The log is read while the task runs.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
     os.environ.update(launch.env)
     os.environ[MARK_VARIABLE] = launch.attempt_id
     if launch.cwd is not None:

@@ -16,6 +16,7 @@ STEP_PAUSE_S = 0.003
 """How long to wait between steps: a killed process needs a moment to vanish."""
 
 _GIVE_UP_AFTER_S = 10.0
+_MOST_NAMED = 20
 _EMPTY_LOOKS_NEEDED = 2
 
 
@@ -36,8 +37,11 @@ class Sweep:
 
     @property
     def killed(self) -> tuple[str, ...]:
-        """What was ended so far, as `name (pid)`."""
-        return tuple(self._ended.values())
+        """What was ended so far, as `name (pid)`; of many the first ones and how many more."""
+        labels = tuple(self._ended.values())
+        if len(labels) <= _MOST_NAMED:
+            return labels
+        return (*labels[:_MOST_NAMED], f"and {len(labels) - _MOST_NAMED} more")
 
     def advance(self) -> bool:
         """Kill what is found now; True when nothing is left, or what is left cannot be killed.

@@ -1,0 +1,120 @@
+"""From a `Launch` to a living runner: claim by log, cgroup, start, record; or a sentence why not."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from air_executor.process.attempt_log import create_attempt_log
+from air_executor.process.cgroup import AttemptCgroup, CgroupParent
+from air_executor.process.identity import boot_clock_s, identify_child
+from air_executor.process.protocol import Launch, NotStarted, Started
+from air_executor.process.runner import Inheritance, StartRunner
+from air_executor.process.tree import AttemptTree, tree_of
+
+
+class Attempt:
+    """An attempt whose runner was started here."""
+
+    __slots__ = ("cgroup", "keep_processes", "started", "tree")
+
+    def __init__(self, started: Started, cgroup: AttemptCgroup | None, keep_processes: bool) -> None:
+        self.started = started
+        self.tree: AttemptTree = tree_of(started)
+        self.cgroup = cgroup
+        self.keep_processes = keep_processes
+
+
+class AttemptStarter:
+    """Starts attempts for a fork server, which tells what runners must not inherit."""
+
+    def __init__(self, start_runner: StartRunner, server_fds: tuple[int, ...], cgroups: CgroupParent | None) -> None:
+        self._start_runner = start_runner
+        self._server_fds = server_fds
+        self._cgroups = cgroups
+
+    def start(self, launch: Launch) -> Attempt | NotStarted:
+        """Start one attempt. Never raises for what a launch may hold: the answer says what is wrong with it."""
+        try:
+            log_fd = create_attempt_log(launch.log_path)
+        except FileExistsError:
+            return _refuse(launch, f"{launch.log_path} exists: somebody else has claimed this attempt", True)
+        except (OSError, ValueError) as error:
+            return _refuse(launch, f"the log {launch.log_path} cannot be created: {_reason(error)}")
+        try:
+            return self._start_claimed(launch, log_fd)
+        except (OSError, ValueError) as error:
+            refusal = _refuse(launch, _reason(error))
+            _write_quietly(log_fd, f"air-executor: not started: {refusal.error}\n")
+            return refusal
+        finally:
+            # From here on only the runner and what it starts hold the lock.
+            os.close(log_fd)
+
+    def _start_claimed(self, launch: Launch, log_fd: int) -> Attempt:
+        cgroup = self._enter_cgroup(launch)
+        began_s = boot_clock_s()
+        try:
+            pid = self._start_runner(launch, Inheritance(log_fd, self._server_fds))
+        except BaseException:
+            self._leave_cgroup(cgroup)
+            if cgroup is not None:
+                cgroup.remove()
+            raise
+        identity = identify_child(pid, began_s)
+        if not self._leave_cgroup(cgroup):
+            cgroup = None
+        started = Started(
+            attempt_id=launch.attempt_id,
+            pid=pid,
+            start_ticks=identity.start_ticks,
+            boot_id=identity.boot_id,
+            at=time.time(),
+            log_path=launch.log_path,
+            cgroup=cgroup.path if cgroup is not None else None,
+        )
+        return Attempt(started, cgroup, launch.keep_processes)
+
+    def _enter_cgroup(self, launch: Launch) -> AttemptCgroup | None:
+        """Go where the runner shall be born: moved in only later, it might have forked already."""
+        if self._cgroups is None:
+            return None
+        try:
+            cgroup = self._cgroups.create_attempt()
+        except OSError:
+            return None
+        if launch.memory_limit_bytes is not None:
+            cgroup.limit_memory(launch.memory_limit_bytes)
+        try:
+            cgroup.enter()
+        except OSError:
+            cgroup.remove()
+            return None
+        return cgroup
+
+    def _leave_cgroup(self, cgroup: AttemptCgroup | None) -> bool:
+        if cgroup is None:
+            return True
+        try:
+            cgroup.leave()
+        except OSError:
+            # Caught inside: killing that cgroup would end this server. Nobody is told of it, and no other is made.
+            self._cgroups = None
+            return False
+        return True
+
+
+def _refuse(launch: Launch, error: str, already_claimed: bool = False) -> NotStarted:
+    return NotStarted(attempt_id=launch.attempt_id, at=time.time(), error=error, already_claimed=already_claimed)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _write_quietly(descriptor: int, text: str) -> None:
+    try:
+        os.write(descriptor, text.encode("utf-8", "replace"))
+    except OSError:
+        # The disk is full: the report says it all.
+        pass
