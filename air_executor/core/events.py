@@ -94,9 +94,11 @@ class TaskEnded(Event, tag="ended"):
 
 
 class JobCancelled(Event, tag="cancelled"):
-    """Somebody wants the job to end."""
+    """Somebody wants the job to end, or it has to: nothing of it may start any more and what runs is ended."""
 
     reason: str = ""
+    is_failure: bool = False
+    """The job ends as failed, because its files became unusable."""
 
 
 class JobClosed(Event, tag="closed"):

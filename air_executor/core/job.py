@@ -74,6 +74,8 @@ class Job:
         self.error: str | None = None
         self.cancel_reason: str | None = None
         """Set once somebody cancelled the job; may be empty."""
+        self.is_unusable = False
+        """The cancellation counts as a failure."""
         self.has_failed_fast = False
         self.is_open = accepted.options.is_open
         self.view_identities: set[tuple[int, int]] = set()
@@ -141,7 +143,7 @@ class Job:
         """Return the terminal state that the tasks add up to, and why it is not `completed`."""
         failed = self.counts[TaskStatus.FAILED]
         if self.cancel_reason is not None:
-            return JobState.CANCELLED, self.cancel_reason or None
+            return JobState.FAILED if self.is_unusable else JobState.CANCELLED, self.cancel_reason or None
         if failed > self.options.tolerated_failures:
             first = next(task for task in self.tasks.values() if task.status is TaskStatus.FAILED)
             more = f" (and {failed - 1} more)" if failed > 1 else ""
@@ -220,7 +222,7 @@ class Job:
     @apply.register
     def _cancelled(self, event: JobCancelled) -> None:
         if self.cancel_reason is None:
-            self.cancel_reason = event.reason
+            self.cancel_reason, self.is_unusable = event.reason, event.is_failure
             self._cancel_pending(event.at)
         self._touch(event.at)
 

@@ -1,0 +1,140 @@
+"""`air-executor manager`: run, start, stop, reload the manager, and ask how it is."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from air_executor.cli.options import base_path_option, json_option
+from air_executor.errors import ManagerNotRunningError
+from air_executor.manager_process import signal_manager, start_manager, wait_until_stopped
+from air_executor.store.locks import manager_is_running
+from air_executor.store.root import Root
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SETTINGS: tuple[click.Option | Callable[[Any], Any], ...] = (
+    click.option("--slots", type=click.IntRange(1), help="Attempts that run at once, over all jobs.  [default: 32]"),
+    click.option(
+        "--kill-grace", "kill_grace_s", type=click.FloatRange(0), help="Seconds between SIGTERM and SIGKILL.  [default: 5]"
+    ),
+    click.option(
+        "--fork-server-idle",
+        "fork_server_idle_s",
+        type=click.FloatRange(0),
+        help="Seconds without work after which a fork server for commands leaves.  [default: 60]",
+    ),
+    click.option(
+        "--warm-parent-idle",
+        "warm_parent_idle_s",
+        type=click.FloatRange(0),
+        help="Seconds without work after which a warm parent leaves.  [default: 600]",
+    ),
+    click.option(
+        "--rescan", "rescan_s", type=click.FloatRange(0.01), help="Seconds between two listings of the jobs.  [default: 5]"
+    ),
+    click.option(
+        "--view-interval",
+        "view_interval_s",
+        type=click.FloatRange(0),
+        help="Seconds between two versions of a job's state.json and tasks.json.  [default: 0.25]",
+    ),
+    click.option(
+        "--keep-announced",
+        "keep_announced_s",
+        type=click.FloatRange(0),
+        help="Seconds that an ended job of an executor stays.  [default: 86400]",
+    ),
+    click.option("--use-cgroups/--no-use-cgroups", default=None, help="A cgroup v2 for each attempt.  [default: where possible]"),
+)
+
+
+def _settings_options(command: F) -> F:
+    for option in reversed(_SETTINGS):
+        command = option(command)  # type: ignore[operator]  # click types options loosely
+    return command
+
+
+@click.group()
+def manager() -> None:
+    """The process that turns jobs into running tasks: one per base path."""
+
+
+@manager.command()
+@base_path_option
+@_settings_options
+@click.option("--verbose", is_flag=True, help="Log every start of a task.")
+@click.option("--background", is_flag=True, hidden=True, help="Log to the file only.")
+def run(base_path: Path, verbose: bool, background: bool, **settings: Any) -> None:
+    """Run the manager in the foreground, until SIGTERM or Ctrl-C; running tasks run on for the next one."""
+    from air_executor.manager.daemon import Manager
+    from air_executor.manager.logs import set_up_logging
+
+    root = Root.open(base_path)
+    daemon = Manager(root, _given(settings))
+    set_up_logging(root, verbose=verbose, in_background=background)
+    daemon.run()
+
+
+@manager.command()
+@base_path_option
+@_settings_options
+def start(base_path: Path, **settings: Any) -> None:
+    """Start the manager in the background; nothing happens if it runs."""
+    root = Root.open(base_path)
+    already = manager_is_running(root)
+    pid = start_manager(root, _given(settings))
+    click.echo(f"manager {'runs already' if already else 'started'} (pid {pid}), base path {root.path}, log {root.manager_log}")
+
+
+@manager.command()
+@base_path_option
+@click.option("--drain", is_flag=True, help="Start nothing more, let what runs finish, then stop.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0), help="Give up waiting after this many seconds.")
+def stop(base_path: Path, drain: bool, timeout_s: float | None) -> None:
+    """Stop the manager. Running tasks run on and are adopted by the next one; --drain lets them finish first."""
+    root = Root.open(base_path, create=False)
+    pid = signal_manager(root, signal.SIGUSR1 if drain else signal.SIGTERM)
+    if not wait_until_stopped(root, timeout_s):
+        raise click.ClickException(f"the manager (pid {pid}) has not stopped in {timeout_s:g} s; it goes on stopping")
+    click.echo(f"manager (pid {pid}) has stopped")
+
+
+@manager.command()
+@base_path_option
+def reload(base_path: Path) -> None:
+    """Make the manager read settings.json of its base path again."""
+    pid = signal_manager(Root.open(base_path, create=False), signal.SIGHUP)
+    click.echo(f"manager (pid {pid}) reads its settings again")
+
+
+@manager.command()
+@base_path_option
+@json_option
+def status(base_path: Path, as_json: bool) -> None:
+    """Say whether the manager runs, and what; exit code 1 if it does not."""
+    from air_executor.manager.status import read_status
+
+    root = Root.open(base_path, create=False)
+    if not manager_is_running(root):
+        raise ManagerNotRunningError(f"no manager runs on {root.path}: `air-executor manager start` starts one")
+    current = read_status(root)
+    if as_json:
+        click.echo(msgspec.json.encode(current).decode())
+    elif current is None:
+        click.echo(f"manager runs on {root.path}")
+    else:
+        click.echo(f"manager (pid {current.pid}) runs on {root.path} since {current.started_at:%Y-%m-%d %H:%M:%S} UTC")
+        click.echo(f"  {current.running} of {current.slots} slots in use, {current.jobs} jobs{', draining' if current.is_draining else ''}")
+        for server in current.servers:
+            kind = "warm parent" if server.kind == "airflow" else "fork server"
+            click.echo(f"  {kind} (pid {server.pid}){'' if server.is_ready else ', loading'}: {server.running} runners")
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}

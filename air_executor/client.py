@@ -1,0 +1,226 @@
+"""The verbs of Air-Executor for Python programs: submit, look, queue, cancel. Any number of processes may use it at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from air_executor.config import find_base_path
+from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
+from air_executor.errors import DamagedFileError, InvalidJobError, JobExistsError, JobNotFoundError
+from air_executor.manager_process import start_manager
+from air_executor.store.ended import ended_names, forget_ended
+from air_executor.store.environments import save_environment
+from air_executor.store.files import decode_json, read_bytes
+from air_executor.store.locks import manager_is_running
+from air_executor.store.records import StateRecord, SubmittedState, SubmittedTask, TaskRecord, as_utc, spec_of
+from air_executor.store.requests import CancelJob, CloseJob, QueueTasks, WarmUp, send_request
+from air_executor.store.root import Root
+from air_executor.store.submission import submit_job
+from air_executor.store.watch import Watch
+
+JobView = StateRecord
+TaskView = TaskRecord
+
+
+class AirExecutorClient:
+    """Reads and writes the files of one base path; a manager that runs there does the work, now or later."""
+
+    def __init__(self, base_path: str | os.PathLike[str] | None = None) -> None:
+        """Open the base path, and create it if it is missing.
+
+        :param base_path: None finds it as `find_base_path` says.
+        :raises RootError: it cannot be used; the message says why.
+        """
+        self._root = Root.open(find_base_path(base_path))
+
+    @property
+    def base_path(self) -> Path:
+        """Return the directory that holds everything."""
+        return self._root.path
+
+    # Submitting
+
+    def submit(self, spec: JobSpec, attachments: Mapping[str, bytes] | None = None, *, exist_ok: bool = False) -> str:
+        """Submit a job and return its name; when this returns, the job is on disk, whole.
+
+        :param attachments: further files of the job's directory by name, readable by their owner alone.
+        :param exist_ok: do nothing if a job of this name exists.
+        :raises InvalidJobError: the job is not valid (also InvalidNameError).
+        :raises JobExistsError: a job of this name exists.
+        :raises SubmissionError: it could not be written; nothing of it was kept.
+        """
+        try:
+            submit_job(self._root, spec, attachments)
+        except JobExistsError:
+            if not exist_ok:
+                raise
+        return spec.name
+
+    def create_job(self, job_name: str, tasks: Sequence[Mapping[str, Any]], **options: Any) -> str:
+        """Submit a job of tasks given as dictionaries and return its name.
+
+        :param tasks: fields of `TaskSpec`; only `command` is needed, ids default to `task-1`, `task-2`, ...
+        :param options: fields of `JobOptions`.
+        :raises InvalidJobError: a field is unknown or has a value that it cannot have; it is named.
+        """
+        specs = tuple(_task_spec(task, position) for position, task in enumerate(tasks, start=1))
+        try:
+            job_options = msgspec.convert(options, JobOptions)
+        except msgspec.ValidationError as error:
+            raise InvalidJobError(f"job {job_name}: options: {error}") from error
+        return self.submit(JobSpec(name=job_name, tasks=specs, options=job_options))
+
+    def queue(self, name: str, tasks: Iterable[TaskSpec]) -> None:
+        """Add tasks to a job that is not over; those that it has already are left as they are.
+
+        :raises JobNotFoundError: there is no such job.
+        """
+        self.job(name)
+        send_request(self._root, QueueTasks(job=name, tasks=tuple(tasks)))
+
+    def cancel(self, name: str, reason: str = "") -> None:
+        """End a job and every process of it.
+
+        :raises JobNotFoundError: there is no such job.
+        """
+        if not self.job(name).state.is_terminal:
+            send_request(self._root, CancelJob(job=name, reason=reason))
+
+    def close(self, name: str) -> None:
+        """Let an open job finish when its tasks have.
+
+        :raises JobNotFoundError: there is no such job.
+        """
+        self.job(name)
+        send_request(self._root, CloseJob(job=name))
+
+    # Looking
+
+    def job_names(self) -> list[str]:
+        """Return the names of all jobs, sorted."""
+        return sorted(self._root.job_names())
+
+    def job_path(self, name: str) -> Path:
+        """Return the directory of a job, whether it exists or not."""
+        return self._root.job(name)
+
+    def job(self, name: str) -> JobView:
+        """Return what state.json says.
+
+        :raises JobNotFoundError: there is no such job.
+        :raises DamagedFileError: state.json cannot be read.
+        """
+        path = self._root.job(name) / "state.json"
+        content, status = self._read(name, path)
+        try:
+            return decode_json(content, StateRecord, path)
+        except DamagedFileError:
+            # Written by hand, with less in it.
+            state = decode_json(content, SubmittedState, path)
+        written_at = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+        return StateRecord(
+            id=state.id or name,
+            name=name,
+            state=state.state,
+            created_at=as_utc(state.created_at, written_at),
+            updated_at=as_utc(state.updated_at, written_at),
+            error=state.error,
+            options=state.options,
+            labels=state.labels,
+        )
+
+    def tasks(self, name: str) -> list[TaskView]:
+        """Return what tasks.json says.
+
+        :raises JobNotFoundError: there is no such job.
+        :raises DamagedFileError: tasks.json cannot be read.
+        """
+        path = self._root.job(name) / "tasks.json"
+        content, status = self._read(name, path)
+        try:
+            return decode_json(content, list[TaskRecord], path)
+        except DamagedFileError:
+            submitted = decode_json(content, list[SubmittedTask], path)
+        written_at = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+        return [_as_record(name, task, position, written_at) for position, task in enumerate(submitted, start=1)]
+
+    def log_path(self, name: str, task_id: str, attempt: int) -> Path:
+        """Return the log file of an attempt, whether it exists or not."""
+        return self._root.log(name, task_id, attempt)
+
+    # Waiting for announced jobs
+
+    def ended_names(self) -> list[str]:
+        """Return the names of jobs that ended and were submitted with `announce`; costs by their number only."""
+        return ended_names(self._root)
+
+    def forget_ended(self, name: str) -> None:
+        """Take note of an announced end, so that it is not returned again."""
+        forget_ended(self._root, name)
+
+    def watch_ended(self) -> Watch:
+        """Return a watch that wakes when a job's end is announced; close it after use."""
+        return Watch((self._root.ended,))
+
+    # The manager
+
+    def save_environment(self, python: str, variables: Mapping[str, str], cwd: str) -> str:
+        """Keep an environment for `JobOptions.environment` and return its digest.
+
+        :raises OSError: it could not be written.
+        """
+        return save_environment(self._root, python, variables, cwd)
+
+    def warm_up(self, environment: str) -> None:
+        """Have the manager start the warm parent of this environment before its first task.
+
+        :raises SubmissionError: the request could not be written.
+        """
+        send_request(self._root, WarmUp(environment=environment), durable=False)
+
+    def manager_is_running(self) -> bool:
+        """Claim that a manager holds this base path."""
+        return manager_is_running(self._root)
+
+    def start_manager(self, **options: float | bool) -> int:
+        """Start a manager that outlives this process, unless one runs, and return its pid.
+
+        :param options: fields of `ManagerSettings`, as `slots=8`.
+        :raises RootError: it did not start; the message holds its own words.
+        """
+        return start_manager(self._root, options)
+
+    def _read(self, name: str, path: Path) -> tuple[bytes, os.stat_result]:
+        try:
+            return read_bytes(path)
+        except FileNotFoundError:
+            raise JobNotFoundError(f"there is no job {name} under {self._root.path} (no {path.name})") from None
+
+
+def _task_spec(task: Mapping[str, Any], position: int) -> TaskSpec:
+    unknown = task.keys() - set(SubmittedTask.__struct_fields__)
+    if unknown:
+        raise InvalidJobError(f"task {position}: unknown field {sorted(unknown)[0]!r}")
+    try:
+        return spec_of(msgspec.convert(dict(task), SubmittedTask), position)
+    except msgspec.ValidationError as error:
+        raise InvalidJobError(f"task {position}: {error}") from error
+
+
+def _as_record(name: str, task: SubmittedTask, position: int, written_at: datetime) -> TaskRecord:
+    return TaskRecord(
+        **msgspec.structs.asdict(spec_of(task, position)),
+        job_name=name,
+        status=task.status,
+        created_at=as_utc(task.created_at, written_at),
+        started_at=task.started_at,
+        completed_at=task.completed_at,
+        error=task.error,
+        attempt=task.attempt,
+    )

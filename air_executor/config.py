@@ -1,0 +1,39 @@
+"""Where the base path comes from when nobody names it."""
+
+from __future__ import annotations
+
+import configparser
+import os
+from pathlib import Path
+
+BASE_PATH_VARIABLE = "AIR_EXECUTOR_BASE_PATH"
+AIRFLOW_VARIABLE = "AIRFLOW__AIR_EXECUTOR__BASE_PATH"
+DEFAULT_BASE_PATH = ".air-executor"
+
+
+def find_base_path(given: str | os.PathLike[str] | None = None) -> Path:
+    """Return the base path in force, absolute.
+
+    In this order: `given`; `$AIR_EXECUTOR_BASE_PATH`; `[air_executor] base_path` of Airflow, as environment variable or in
+    airflow.cfg; `.air-executor` in the working directory. Airflow itself is not imported.
+    """
+    named = (
+        given
+        or os.environ.get(BASE_PATH_VARIABLE)
+        or os.environ.get(AIRFLOW_VARIABLE)
+        or _from_airflow_cfg()
+        or DEFAULT_BASE_PATH
+    )
+    return Path(os.path.abspath(os.path.expanduser(os.path.expandvars(named))))
+
+
+def _from_airflow_cfg() -> str | None:
+    home = Path(os.path.expanduser(os.environ.get("AIRFLOW_HOME", "~/airflow")))
+    path = Path(os.environ.get("AIRFLOW_CONFIG", home / "airflow.cfg"))
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read(path, encoding="utf-8")
+        value = parser.get("air_executor", "base_path", fallback="").strip()
+    except (configparser.Error, OSError, UnicodeDecodeError):
+        return None
+    return value.replace("{AIRFLOW_HOME}", str(home)) or None

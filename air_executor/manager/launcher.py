@@ -1,0 +1,172 @@
+"""Fork servers of this machine: one per kind of runner and environment, started when needed, retired when idle."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from air_executor.core.specs import RunnerKind
+from air_executor.errors import AirExecutorError
+from air_executor.manager.settings import ManagerSettings
+from air_executor.process.channel import MessageTooLongError
+from air_executor.process.protocol import Launch, NotStarted, Ready, Report
+from air_executor.process.spawn import ServerProcess, command_server_argv, spawn_fork_server
+from air_executor.process.spool import read_spool
+from air_executor.store.environments import Environment, load_environment
+from air_executor.store.root import Root
+
+_log = logging.getLogger(__name__)
+
+_MODULES: dict[str, str] = {"airflow": "air_executor.airflow.warm_parent"}
+_LAST_BYTES = 1500
+
+
+class ServerKey(NamedTuple):
+    """What a fork server is for."""
+
+    kind: RunnerKind
+    environment: str | None
+    """Digest, or None for the manager's own environment."""
+
+
+class LocalServer:
+    """One running fork server and the attempts that it was given."""
+
+    def __init__(self, key: ServerKey, process: ServerProcess, log_path: Path) -> None:
+        self.key = key
+        self.process = process
+        self.log_path = log_path
+        self.is_ready = False
+        self.is_retiring = False
+        self.attempts: set[str] = set()
+        """Ids of attempts launched here whose end has not been reported."""
+        self.idle_since = time.monotonic()
+
+    @property
+    def name(self) -> str:
+        """Return how log records call it."""
+        return f"{'warm parent' if self.key.kind == 'airflow' else 'fork server'} (pid {self.process.pid})"
+
+
+class LocalLauncher:
+    """Hands launches to fork servers and their reports to the manager."""
+
+    def __init__(self, root: Root, settings: ManagerSettings, use_server: Callable[[LocalServer], None]) -> None:
+        """Start nothing yet.
+
+        :param use_server: called with each new server, so that the manager's loop watches its channel.
+        """
+        self.settings = settings
+        self._root = root
+        self._use_server = use_server
+        self._by_key: dict[ServerKey, LocalServer] = {}
+        self.servers: dict[int, LocalServer] = {}
+        """All servers by pid, also those that are retiring."""
+
+    def launch(self, key: ServerKey, launches: list[Launch]) -> list[NotStarted]:
+        """Have these attempts started; returns those that cannot be, with the reason."""
+        try:
+            server = self._server(key)
+            server.process.channel.send(launches)
+        except (OSError, AirExecutorError, MessageTooLongError) as error:
+            return [NotStarted(attempt_id=launch.attempt_id, at=time.time(), error=str(error)) for launch in launches]
+        server.attempts.update(launch.attempt_id for launch in launches)
+        return []
+
+    def warm_up(self, key: ServerKey) -> None:
+        """Start a server before its first task.
+
+        :raises OSError: it could not be started.
+        :raises DamagedFileError: its environment is missing or damaged.
+        """
+        self._server(key)
+
+    def receive(self, server: LocalServer) -> list[Report]:
+        """Return what a server reports; `has_ended` of its channel says whether it is gone or going."""
+        reports = server.process.channel.receive()
+        for report in reports:
+            if isinstance(report, Ready):
+                server.is_ready = True
+                _log.info("%s is ready after %.1f s", server.name, report.seconds)
+        return reports
+
+    def attempt_ended(self, server: LocalServer, attempt_id: str) -> None:
+        """Note that a server has one runner less."""
+        server.attempts.discard(attempt_id)
+        if not server.attempts:
+            server.idle_since = time.monotonic()
+
+    def retire_idle(self, now: float) -> None:
+        """Let go of servers without runners whose idle time is over."""
+        for server in list(self._by_key.values()):
+            limit = self.settings.warm_parent_idle_s if server.key.kind == "airflow" else self.settings.fork_server_idle_s
+            if not server.attempts and now - server.idle_since >= limit:
+                _log.info("%s retires after %.0f s without work", server.name, limit)
+                self.retire(server)
+
+    def retire(self, server: LocalServer) -> None:
+        """Give a server no more work; it leaves when its last runner has ended."""
+        server.is_retiring = True
+        if self._by_key.get(server.key) is server:
+            del self._by_key[server.key]
+        server.process.channel.finish_sending()
+
+    def server_left(self, server: LocalServer) -> list[Report]:
+        """Forget a server whose channel ended and return what it wrote to its spool."""
+        self.servers.pop(server.process.pid, None)
+        if self._by_key.get(server.key) is server:
+            del self._by_key[server.key]
+        server.process.channel.close()
+        with contextlib.suppress(OSError, ValueError):
+            return read_spool(server.process.spool_path)
+        return []
+
+    def discard_files(self, server: LocalServer) -> None:
+        """Remove spool and log of a server of which nothing is left to read."""
+        Path(server.process.spool_path).unlink(missing_ok=True)
+        server.log_path.unlink(missing_ok=True)
+
+    def last_words(self, server: LocalServer) -> str:
+        """Return the end of a server's own log, for the error of what it could not start."""
+        with contextlib.suppress(OSError):
+            content = server.log_path.read_bytes()[-_LAST_BYTES:]
+            return content.decode("utf-8", "replace").strip()
+        return ""
+
+    def _server(self, key: ServerKey) -> LocalServer:
+        server = self._by_key.get(key)
+        if server is None:
+            server = self._start(key)
+            self._by_key[key] = server
+            self.servers[server.process.pid] = server
+            self._use_server(server)
+        return server
+
+    def _start(self, key: ServerKey) -> LocalServer:
+        environment = load_environment(self._root, key.environment) if key.environment else None
+        name = f"{key.kind}-{secrets.token_hex(6)}"
+        log_path = self._root.run / f"{name}.log"
+        process = spawn_fork_server(
+            self._command(key, environment),
+            str(self._root.run / f"{name}.jsonl"),
+            log_path=str(log_path),
+            environment=environment.variables if environment else os.environ,
+            use_cgroups=self.settings.use_cgroups,
+        )
+        server = LocalServer(key, process, log_path)
+        _log.info("%s started", server.name)
+        return server
+
+    def _command(self, key: ServerKey, environment: Environment | None) -> list[str]:
+        if key.kind == "command":
+            return command_server_argv()
+        if environment is None:
+            raise AirExecutorError("an Airflow workload needs the environment of its scheduler; submit it with one")
+        # The manager's working directory is `run/`, so that no module beside the root shadows an installed one.
+        return [environment.python, "-m", _MODULES[key.kind]]

@@ -1,0 +1,51 @@
+"""What a manager may be told: by its command line, else by `settings.json` in the root, else these defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from air_executor.core.specs import Seconds
+from air_executor.errors import DamagedFileError
+from air_executor.store.files import decode_json, read_bytes
+from air_executor.store.root import Root
+
+
+class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a manager; `air-executor manager reload` makes it read settings.json again."""
+
+    slots: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 32
+    """How many attempts run at once, over all jobs."""
+    kill_grace_s: Seconds = 5.0
+    """Between SIGTERM and SIGKILL of an attempt that is to end."""
+    fork_server_idle_s: Seconds = 60.0
+    """A fork server for commands leaves after this long without a runner."""
+    warm_parent_idle_s: Seconds = 600.0
+    """A warm parent leaves after this long without a runner; starting one costs seconds."""
+    rescan_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 5.0
+    """How often jobs/ and requests/ are listed although no file event came."""
+    view_interval_s: Seconds = 0.25
+    """state.json and tasks.json of a job that changes are rewritten no more often."""
+    keep_announced_s: Seconds = 86400.0
+    """Directories of ended jobs that an executor submitted are removed after this long; 0 removes them at once."""
+    use_cgroups: bool = True
+    """Put each attempt into a cgroup v2 of its own where that is possible."""
+
+
+def load_settings(root: Root, overrides: dict[str, Any]) -> ManagerSettings:
+    """Return the settings in force.
+
+    :param overrides: what the command line set, by field name; these win over settings.json.
+    :raises DamagedFileError: settings.json or an override is not valid; the field is named.
+    """
+    path = root.path / "settings.json"
+    try:
+        content, _ = read_bytes(path)
+        written = decode_json(content, dict[str, Any], path)
+    except FileNotFoundError:
+        written = {}
+    try:
+        return msgspec.convert({**written, **overrides}, ManagerSettings)
+    except msgspec.ValidationError as error:
+        raise DamagedFileError(f"settings of the manager ({path} and its options): {error}; correct that field") from error

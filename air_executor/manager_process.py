@@ -1,0 +1,82 @@
+"""Starting and stopping the manager of a root from another process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+from air_executor.errors import ManagerNotRunningError, RootError
+from air_executor.store.locks import manager_is_running, read_manager_pid
+from air_executor.store.root import Root
+
+_PAUSE_S = 0.02
+_START_TIMEOUT_S = 30.0
+
+
+def start_manager(root: Root, options: Mapping[str, float | bool] | None = None) -> int:
+    """Start a manager that outlives this process, and return its pid once it holds the root; a running one is left as it is.
+
+    :param options: settings by field name of `ManagerSettings`, given to it on its command line.
+    :raises RootError: it did not start; the message holds its own words.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        pid = read_manager_pid(root)
+        if manager_is_running(root) and pid is not None:
+            return pid
+        if process is None:
+            process = _spawn(root, options or {})
+        elif process.poll() is not None and not manager_is_running(root):
+            raise RootError(f"the manager of {root.path} did not start: {_last_words(root)}")
+        if time.monotonic() > deadline:
+            raise RootError(f"the manager of {root.path} did not start in {_START_TIMEOUT_S:g} s; see {root.manager_log}")
+        time.sleep(_PAUSE_S)
+
+
+def signal_manager(root: Root, number: signal.Signals) -> int:
+    """Send a signal to the manager of this root and return its pid.
+
+    :raises ManagerNotRunningError: none runs.
+    """
+    pid = read_manager_pid(root)
+    # The lock says that a manager lives; the pid in the file is then its own.
+    if not manager_is_running(root) or pid is None:
+        raise ManagerNotRunningError(f"no manager runs on {root.path}: `air-executor manager start` starts one")
+    os.kill(pid, number)
+    return pid
+
+
+def wait_until_stopped(root: Root, timeout_s: float | None) -> bool:
+    """Return True once no manager holds the root, False after `timeout_s` seconds."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while manager_is_running(root):
+        if deadline is not None and time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE_S)
+    return True
+
+
+def _spawn(root: Root, options: Mapping[str, float | bool]) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-m", "air_executor.cli.main", "manager", "run", "--base-path", str(root.path), "--background"]
+    for name, value in options.items():
+        flag = name.removesuffix("_s").replace("_", "-")
+        arguments += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", f"{value:g}"]
+    startup = root.run / "manager.start.log"
+    with open(os.open(startup, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as output:
+        # A session of its own: Ctrl-C in this terminal, or the end of this process, is not for the manager.
+        return subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, close_fds=True
+        )
+
+
+def _last_words(root: Root) -> str:
+    try:
+        words = (root.run / "manager.start.log").read_text("utf-8", "replace").strip()
+    except OSError:
+        words = ""
+    return words[-1500:] or f"see {root.manager_log}"
