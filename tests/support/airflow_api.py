@@ -160,10 +160,10 @@ class AirflowApi:
         """Return the log of one try of a task instance, as text."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         answer = self.call("GET", path, params={"full_content": "true"}, headers={"Accept": "application/json"})
-        lines = []
-        for part in answer["content"]:
-            lines.append(part if isinstance(part, str) else str(part.get("event", part)) + _error_text(part))
-        return "\n".join(lines)
+        return "\n".join(
+            part if isinstance(part, str) else str(part.get("event", part)) + _error_text(part)
+            for part in answer["content"]
+        )
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return the value of an XCom."""
