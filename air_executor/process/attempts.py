@@ -52,56 +52,25 @@ class AttemptStarter:
             os.close(log_fd)
 
     def _start_claimed(self, launch: Launch, log_fd: int) -> Attempt:
-        cgroup = self._enter_cgroup(launch)
         began_s = boot_clock_s()
-        try:
-            pid = self._start_runner(launch, Inheritance(log_fd, self._server_fds))
-        except BaseException:
-            self._leave_cgroup(cgroup)
-            if cgroup is not None:
-                cgroup.remove()
-            raise
+        pid = self._start_runner(launch, Inheritance(log_fd, self._server_fds))
         identity = identify_child(pid, began_s)
-        if not self._leave_cgroup(cgroup):
-            cgroup = None
+        at = time.time()
+        # Before anybody hears of the attempt: killing its cgroup would end this process while it is inside.
+        cgroup = self._cgroups.move_on() if self._cgroups is not None else None
+        if cgroup is not None and launch.memory_limit_bytes is not None:
+            # Nor before that: out of memory, the kernel could choose this process instead of the runner.
+            cgroup.limit_memory(launch.memory_limit_bytes)
         started = Started(
             attempt_id=launch.attempt_id,
             pid=pid,
             start_ticks=identity.start_ticks,
             boot_id=identity.boot_id,
-            at=time.time(),
+            at=at,
             log_path=launch.log_path,
             cgroup=cgroup.path if cgroup is not None else None,
         )
         return Attempt(started, cgroup, launch.keep_processes)
-
-    def _enter_cgroup(self, launch: Launch) -> AttemptCgroup | None:
-        """Go where the runner shall be born: moved in only later, it might have forked already."""
-        if self._cgroups is None:
-            return None
-        try:
-            cgroup = self._cgroups.create_attempt()
-        except OSError:
-            return None
-        if launch.memory_limit_bytes is not None:
-            cgroup.limit_memory(launch.memory_limit_bytes)
-        try:
-            cgroup.enter()
-        except OSError:
-            cgroup.remove()
-            return None
-        return cgroup
-
-    def _leave_cgroup(self, cgroup: AttemptCgroup | None) -> bool:
-        if cgroup is None:
-            return True
-        try:
-            cgroup.leave()
-        except OSError:
-            # Caught inside: killing that cgroup would end this server. Nobody is told of it, and no other is made.
-            self._cgroups = None
-            return False
-        return True
 
 
 def _refuse(launch: Launch, error: str, already_claimed: bool = False) -> NotStarted:

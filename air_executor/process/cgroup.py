@@ -45,21 +45,15 @@ def own_cgroup_directory() -> str | None:
 class AttemptCgroup:
     """The cgroup of one attempt. Its directory name is never used twice, so a late kill hits nobody else."""
 
-    def __init__(self, path: str, home_procs: str | None = None, has_memory_controller: bool = True) -> None:
-        """Refer to an existing directory; `home_procs` is where the fork server returns to after `enter`."""
+    def __init__(self, path: str, has_memory_controller: bool = True) -> None:
+        """Refer to an existing directory."""
         self.path = path
         self._has_memory_controller = has_memory_controller
         self._procs = f"{path}/cgroup.procs"
-        self._home_procs = home_procs
 
     def enter(self) -> None:
-        """Move the calling process in: what it starts from now on is born inside, without a race. Raises OSError."""
+        """Move the calling process in: what it starts from now on is born inside. Raises OSError."""
         _write(self._procs, b"0")
-
-    def leave(self) -> None:
-        """Move the calling process back home. Raises OSError."""
-        if self._home_procs is not None:
-            _write(self._home_procs, b"0")
 
     def limit_memory(self, size_bytes: int) -> bool:
         """Have the kernel enforce a memory limit; False where the memory controller is not available here."""
@@ -137,54 +131,80 @@ class AttemptCgroup:
 
 
 class CgroupParent:
-    """The directory in which one fork server makes those of its attempts."""
+    """The directory in which one fork server makes those of its attempts, and sits in the one of the next.
+
+    A runner must be born inside: moved in afterwards, it might have forked already. Entering a cgroup takes the
+    kernel 5 to 20 ms when none was entered lately (it waits for a grace period of all CPUs), so that is done
+    ahead, after one start and before the next.
+    """
 
     def __init__(self, home: str) -> None:
-        """Create it under the directory `home`, the fork server's own cgroup. Raises OSError."""
+        """Create it under the directory `home`, the fork server's own cgroup, and enter. Raises OSError."""
         stat = read_stat(os.getpid())
         self.path = f"{home}/{_PREFIX}{os.getpid()}-{stat.start_ticks if stat else 0}"
         self._home_procs = f"{home}/cgroup.procs"
         self._count = 0
         os.mkdir(self.path)
-        self._pass_on_memory_controller(home)
-        self._has_memory_controller = self._is_memory_controlled()
-        self._prove_usable()
-
-    def _pass_on_memory_controller(self, home: str) -> None:
-        for directory in (home, self.path):
-            try:
-                _write(f"{directory}/cgroup.subtree_control", b"+memory")
-            except OSError:
-                # Not delegated, or processes live in `home` itself: limits are then kept by sampling.
-                continue
-
-    def _is_memory_controlled(self) -> bool:
+        self._has_memory_controller = _pass_on_memory_controller(home, self.path)
+        self._seat: AttemptCgroup | None = None
         try:
-            return b"memory" in read_file(f"{self.path}/cgroup.subtree_control").split()
-        except OSError:
-            return False
-
-    def _prove_usable(self) -> None:
-        # A directory that can be made but not entered, or entered but not left, is known before the first attempt.
-        trial = self.create_attempt()
-        try:
-            trial.enter()
-            trial.leave()
-            trial.remove()
+            self._take_seat()
         except OSError:
             self.remove()
             raise
 
-    def create_attempt(self) -> AttemptCgroup:
-        """Create an attempt's cgroup. Raises OSError."""
+    def _take_seat(self) -> None:
         self._count += 1
         path = f"{self.path}/{self._count}"
         os.mkdir(path)
-        return AttemptCgroup(path, self._home_procs, self._has_memory_controller)
+        seat = AttemptCgroup(path, self._has_memory_controller)
+        try:
+            seat.enter()
+        except OSError:
+            seat.remove()
+            raise
+        self._seat = seat
+
+    def move_on(self) -> AttemptCgroup | None:
+        """Leave the cgroup in which an attempt was just born and return it; until then nobody may kill it.
+
+        None when there is no such cgroup or it cannot be left: the attempt is tracked without.
+        """
+        born_in, self._seat = self._seat, None
+        if born_in is None:
+            return None
+        try:
+            self._take_seat()
+        except OSError:
+            # Back home for good. If not even that works this process stays inside: nobody may hear of that cgroup.
+            return born_in if self._go_home() else None
+        return born_in
+
+    def _go_home(self) -> bool:
+        try:
+            _write(self._home_procs, b"0")
+        except OSError:
+            return False
+        return True
 
     def remove(self) -> None:
-        """Remove what is empty; what kept processes live in stays, for `remove_leftovers` of a later server."""
+        """Go home, remove what is empty; what kept processes live in stays, for a later server's `remove_leftovers`."""
+        self._seat = None
+        self._go_home()
         _remove_empty(self.path)
+
+
+def _pass_on_memory_controller(home: str, path: str) -> bool:
+    for directory in (home, path):
+        try:
+            _write(f"{directory}/cgroup.subtree_control", b"+memory")
+        except OSError:
+            # Not delegated, or processes live in `home` itself: limits are then kept by sampling.
+            continue
+    try:
+        return b"memory" in read_file(f"{path}/cgroup.subtree_control").split()
+    except OSError:
+        return False
 
 
 def create_cgroup_parent() -> CgroupParent | None:
