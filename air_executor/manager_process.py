@@ -34,7 +34,9 @@ def start_manager(root: Root, options: Mapping[str, float | bool] | None = None)
         elif process.poll() is not None and not manager_is_running(root):
             raise RootError(f"the manager of {root.path} did not start: {_last_words(root)}")
         if time.monotonic() > deadline:
-            raise RootError(f"the manager of {root.path} did not start in {_START_TIMEOUT_S:g} s; see {root.manager_log}")
+            raise RootError(
+                f"the manager of {root.path} did not start in {_START_TIMEOUT_S:g} s; see {root.manager_log}"
+            )
         time.sleep(_PAUSE_S)
 
 
@@ -62,10 +64,21 @@ def wait_until_stopped(root: Root, timeout_s: float | None) -> bool:
 
 
 def _spawn(root: Root, options: Mapping[str, float | bool]) -> subprocess.Popen[bytes]:
-    arguments = [sys.executable, "-m", "air_executor.cli.main", "manager", "run", "--base-path", str(root.path), "--background"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "air_executor.cli.main",
+        "manager",
+        "run",
+        "--base-path",
+        str(root.path),
+        "--background",
+    ]
     for name, value in options.items():
         flag = name.removesuffix("_s").replace("_", "-")
-        arguments += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", f"{value:g}"]
+        arguments += (
+            [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", f"{value:g}"]
+        )
     startup = root.run / "manager.start.log"
     with open(os.open(startup, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as output:
         # A session of its own: Ctrl-C in this terminal, or the end of this process, is not for the manager.

@@ -1,4 +1,4 @@
-"""`airflow air-executor ...`: the commands of `air-executor`, on the base path that airflow.cfg names.
+"""`airflow air-executor ...`: commands of `air-executor`, on the base path and with the settings of airflow.cfg.
 
 Read on every `airflow` command: imports nothing of Airflow but the types of its command line.
 """
@@ -7,42 +7,73 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
-from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command
+from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from air_executor.airflow.options import Options
 
 _ARGUMENTS = Arg(
     ("arguments",),
     nargs="*",
     metavar="ARGUMENT",
-    help="Passed on to `air-executor`. Put `--` before the first one that begins with a dash.",
-)
-_ACTIONS = (
-    ("status", "status", "Show the manager, the jobs and the slots"),
-    ("jobs", "jobs", "List the jobs"),
+    help="passed on to `air-executor`; put `--` before the first one that begins with a dash",
 )
 _MANAGER_ACTIONS = (
-    ("run", "Run the manager in the foreground, as under systemd"),
-    ("start", "Start the manager in the background"),
-    ("stop", "Stop the manager; running tasks run on and are adopted by the next one"),
-    ("status", "Tell whether a manager runs"),
+    ("run", "run the manager in the foreground, as under systemd"),
+    ("start", "start the manager in the background"),
+    ("stop", "stop the manager; running tasks run on, and the next manager adopts them"),
+    ("status", "tell whether a manager runs"),
 )
+_ENTRY_POINT = "import sys; from air_executor.cli.main import main; sys.exit(main())"
 
 
 def get_commands() -> list[GroupCommand]:
     """Return what Airflow adds to its command line; provider info names this function."""
     manager = GroupCommand(
         name="manager",
-        help="Run, start, stop the manager",
-        subcommands=[_make_action("manager", name, text) for name, text in _MANAGER_ACTIONS],
+        help="run, start, stop the manager",
+        subcommands=[_make_action(("manager", name), text) for name, text in _MANAGER_ACTIONS],
     )
-    top = [_make_action("", name, text) for name, _, text in _ACTIONS]
-    return [GroupCommand(name="air-executor", help="Air-Executor: its manager and jobs", subcommands=[*top, manager])]
+    status = _make_action(("status",), "show manager, slots and jobs")
+    return [GroupCommand(name="air-executor", help="Manage Air-Executor", subcommands=[status, manager])]
 
 
-def _make_action(group: str, name: str, text: str) -> ActionCommand:
-    function = f"run_{group}_{name}" if group else f"run_{name}"
-    return ActionCommand(name=name, help=text, func=lazy_load_command(f"{__name__}.{function}"), args=(_ARGUMENTS,))
+def _make_action(words: tuple[str, ...], text: str) -> ActionCommand:
+    return ActionCommand(name=words[-1], help=text, func=_make_command(words), args=(_ARGUMENTS,))
+
+
+def _make_command(words: tuple[str, ...]) -> Callable[[Namespace], NoReturn]:
+    def command(arguments: Namespace) -> NoReturn:
+        _become(words, list(arguments.arguments))
+
+    return command
+
+
+def _become(words: tuple[str, ...], arguments: list[str]) -> NoReturn:
+    """Replace this process by `air-executor`: a manager needs none of the memory that Airflow has taken here."""
+    from air_executor.airflow import compat
+    from air_executor.airflow.options import read_options
+
+    options = read_options(lambda section, name: compat.read_setting(None, section, name), os.environ)
+    command = [*words, *_list_settings(words, options), *arguments]
+    environment = {**os.environ, "AIR_EXECUTOR_BASE_PATH": str(options.base_path)}
+    os.execve(sys.executable, [sys.executable, "-c", _ENTRY_POINT, *command], environment)
+
+
+def _list_settings(words: tuple[str, ...], options: Options) -> list[str]:
+    """Return the manager's settings as arguments; later ones, given by hand, win."""
+    if words not in {("manager", "run"), ("manager", "start")}:
+        return []
+    from airflow.configuration import conf
+
+    return [
+        f"--slots={options.slots or conf.getint('core', 'parallelism')}",
+        f"--warm-parent-idle={options.warm_parent_idle_s:g}",
+        f"--kill-grace={options.cancel_grace_s:g}",
+        f"--keep-announced={options.keep_finished_s:g}",
+    ]

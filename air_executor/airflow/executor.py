@@ -84,8 +84,8 @@ class AirExecutorExecutor(BaseExecutor):
             start_options={
                 "slots": options.slots or self.parallelism,
                 "warm_parent_idle_s": options.warm_parent_idle_s,
-                "cancel_grace_s": options.cancel_grace_s,
-                "keep_finished_s": options.keep_finished_s,
+                "kill_grace_s": options.cancel_grace_s,
+                "keep_announced_s": options.keep_finished_s,
             },
             log=self.log,
         )
@@ -217,8 +217,6 @@ class AirExecutorExecutor(BaseExecutor):
         self._client = client
         self._keeper.check(client, len(self._jobs))
         client.warm_up(self._environment)
-        if self._options.sync_linger_s > 0:
-            self._watch = client.watch_ended()
         return client
 
     def _dispatch(self, key: Any, workload: Any) -> None:
@@ -262,8 +260,11 @@ class AirExecutorExecutor(BaseExecutor):
 
     def _linger(self, client: AirExecutorClient) -> None:
         """Wait for the first job to end. The scheduler does not sleep in a loop that queued something anyway."""
-        if self._watch is None:
+        if self._options.sync_linger_s <= 0:
             return
+        if self._watch is None:
+            # Not before now: it has a thread, and executors beside this one fork when they start.
+            self._watch = client.watch_ended()
         until = time.monotonic() + self._options.sync_linger_s
         while (left_s := until - time.monotonic()) > 0:
             # Something else may have arrived: then wait on.
@@ -379,6 +380,6 @@ class AirExecutorExecutor(BaseExecutor):
         if not log_path or not task_log.find_file(log_path).exists():
             return [], []
         task = client.tasks(name)[0]
-        source = f"Air-Executor job {name} in {client.job_path(name)}: {task.status.value}, pid {task.pid}"
+        source = f"Air-Executor job {name} in {client.job_path(name)}: {task.status.value}, attempt {task.attempt}"
         output = self._read_output(client, name)
         return [source], [output] if output else []

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from air_executor.airflow import exit_codes
+from air_executor.core.events import Outcome as EngineOutcome
 from air_executor.core.states import JobState, TaskStatus
 
 _MAX_LAST_LINES = 5
@@ -27,9 +28,9 @@ class EndedTask(Protocol):
 
     status: TaskStatus
     error: str | None
+    outcome: EngineOutcome | None
     exit_code: int | None
     signal: int | None
-    attempt: int
 
 
 class Verdict(Enum):
@@ -70,7 +71,7 @@ def judge(job: EndedJob, task: EndedTask | None, last_output: str = "") -> Outco
             Verdict.FAILED, _shorten(f"Job {job.name}: {reason}"), task.exit_code == exit_codes.COULD_NOT_RUN
         )
     # With an exit code of its own the supervisor was alive to the end, and has logged how the task's process ended.
-    is_in_task_log = task.exit_code is not None
+    is_in_task_log = task.exit_code is not None and task.outcome is EngineOutcome.FAILED
     return _fail(job.name, _find_cause(job, task), "" if is_in_task_log else last_output, is_in_task_log)
 
 
@@ -89,9 +90,10 @@ def name_signal(number: int) -> str:
 
 def _find_cause(job: EndedJob, task: EndedTask) -> str:
     known = task.error or job.error or ""
-    if task.exit_code is not None and task.exit_code > 128:
-        ended_by = f"the task's process was ended by {name_signal(task.exit_code - 128)}"
-        return f"{ended_by}; {known}" if known else ended_by
+    if task.outcome is EngineOutcome.FAILED and task.exit_code is not None and task.exit_code > 128:
+        number = task.exit_code - 128
+        hint = "; the kernel ends processes so when memory runs out" if number == signal.SIGKILL else ""
+        return f"the task's process was ended by {name_signal(number)}{hint}"
     if known:
         return known
     if task.signal is not None:

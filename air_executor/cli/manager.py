@@ -21,7 +21,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 _SETTINGS: tuple[click.Option | Callable[[Any], Any], ...] = (
     click.option("--slots", type=click.IntRange(1), help="Attempts that run at once, over all jobs.  [default: 32]"),
     click.option(
-        "--kill-grace", "kill_grace_s", type=click.FloatRange(0), help="Seconds between SIGTERM and SIGKILL.  [default: 5]"
+        "--kill-grace",
+        "kill_grace_s",
+        type=click.FloatRange(0),
+        help="Seconds between SIGTERM and SIGKILL.  [default: 5]",
     ),
     click.option(
         "--fork-server-idle",
@@ -36,7 +39,10 @@ _SETTINGS: tuple[click.Option | Callable[[Any], Any], ...] = (
         help="Seconds without work after which a warm parent leaves.  [default: 600]",
     ),
     click.option(
-        "--rescan", "rescan_s", type=click.FloatRange(0.01), help="Seconds between two listings of the jobs.  [default: 5]"
+        "--rescan",
+        "rescan_s",
+        type=click.FloatRange(0.01),
+        help="Seconds between two listings of the jobs.  [default: 5]",
     ),
     click.option(
         "--view-interval",
@@ -50,19 +56,21 @@ _SETTINGS: tuple[click.Option | Callable[[Any], Any], ...] = (
         type=click.FloatRange(0),
         help="Seconds that an ended job of an executor stays.  [default: 86400]",
     ),
-    click.option("--use-cgroups/--no-use-cgroups", default=None, help="A cgroup v2 for each attempt.  [default: where possible]"),
+    click.option(
+        "--use-cgroups/--no-use-cgroups", default=None, help="A cgroup v2 for each attempt.  [default: where possible]"
+    ),
 )
 
 
 def _settings_options(command: F) -> F:
     for option in reversed(_SETTINGS):
-        command = option(command)  # type: ignore[operator]  # click types options loosely
+        command = option(command)
     return command
 
 
 @click.group()
 def manager() -> None:
-    """The process that turns jobs into running tasks: one per base path."""
+    """Control the process that turns jobs into running tasks: one per base path."""
 
 
 @manager.command()
@@ -89,7 +97,9 @@ def start(base_path: Path, **settings: Any) -> None:
     root = Root.open(base_path)
     already = manager_is_running(root)
     pid = start_manager(root, _given(settings))
-    click.echo(f"manager {'runs already' if already else 'started'} (pid {pid}), base path {root.path}, log {root.manager_log}")
+    click.echo(
+        f"manager {'runs already' if already else 'started'} (pid {pid}), base path {root.path}, log {root.manager_log}"
+    )
 
 
 @manager.command()
@@ -130,7 +140,9 @@ def status(base_path: Path, as_json: bool) -> None:
         click.echo(f"manager runs on {root.path}")
     else:
         click.echo(f"manager (pid {current.pid}) runs on {root.path} since {current.started_at:%Y-%m-%d %H:%M:%S} UTC")
-        click.echo(f"  {current.running} of {current.slots} slots in use, {current.jobs} jobs{', draining' if current.is_draining else ''}")
+        click.echo(
+            f"  {current.running} of {current.slots} slots in use, {current.jobs} jobs{', draining' if current.is_draining else ''}"
+        )
         for server in current.servers:
             kind = "warm parent" if server.kind == "airflow" else "fork server"
             click.echo(f"  {kind} (pid {server.pid}){'' if server.is_ready else ', loading'}: {server.running} runners")

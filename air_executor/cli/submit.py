@@ -19,7 +19,9 @@ from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
 @base_path_option
 @click.option("--name", help="Name of the job; by default one is made from the command.")
 @click.option("--retries", type=click.IntRange(0), default=0, help="How often a failed attempt is followed by another.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), help="Seconds that one attempt may take.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), help="Seconds that one attempt may take."
+)
 @click.argument("command", nargs=-1, required=True)
 def submit(base_path: Path, name: str | None, retries: int, timeout_s: float | None, command: tuple[str, ...]) -> None:
     """Submit COMMAND as a job of one task and print the job's name. It runs in this directory, with these variables."""

@@ -36,7 +36,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     at: datetime
 
 
-class JobAccepted(Event, tag="accepted"):
+class JobAccepted(Event, frozen=True, tag="accepted"):
     """The first record: the job as the manager read it from the files."""
 
     id: str
@@ -46,13 +46,13 @@ class JobAccepted(Event, tag="accepted"):
     labels: dict[str, str] = {}
 
 
-class TasksQueued(Event, tag="queued"):
+class TasksQueued(Event, frozen=True, tag="queued"):
     """Tasks joined the job, at its submission or while it ran."""
 
     tasks: tuple[TaskSpec, ...]
 
 
-class TaskRestored(Event, tag="restored"):
+class TaskRestored(Event, frozen=True, tag="restored"):
     """A task was taken over from tasks.json in a status other than pending, as after a `git checkout`."""
 
     task: str
@@ -63,21 +63,21 @@ class TaskRestored(Event, tag="restored"):
     error: str | None = None
 
 
-class TaskLaunched(Event, tag="launched"):
+class TaskLaunched(Event, frozen=True, tag="launched"):
     """An attempt is about to be started: recorded before the fork server is told."""
 
     task: str
     attempt: int
 
 
-class LaunchVoided(Event, tag="voided"):
+class LaunchVoided(Event, frozen=True, tag="voided"):
     """The attempt never started and never will, because the manager claimed it itself; it costs no retry."""
 
     task: str
     attempt: int
 
 
-class TaskEnded(Event, tag="ended"):
+class TaskEnded(Event, frozen=True, tag="ended"):
     """An attempt ended; `retry_at` is set if another follows."""
 
     task: str
@@ -93,7 +93,7 @@ class TaskEnded(Event, tag="ended"):
     retry_at: datetime | None = None
 
 
-class JobCancelled(Event, tag="cancelled"):
+class JobCancelled(Event, frozen=True, tag="cancelled"):
     """Somebody wants the job to end, or it has to: nothing of it may start any more and what runs is ended."""
 
     reason: str = ""
@@ -101,18 +101,18 @@ class JobCancelled(Event, tag="cancelled"):
     """The job ends as failed, because its files became unusable."""
 
 
-class JobClosed(Event, tag="closed"):
+class JobClosed(Event, frozen=True, tag="closed"):
     """An open job waits for no more tasks."""
 
 
-class JobFinished(Event, tag="finished"):
+class JobFinished(Event, frozen=True, tag="finished"):
     """The job reached a terminal state; nothing follows."""
 
     state: JobState
     error: str | None = None
 
 
-class ViewWritten(Event, tag="view"):
+class ViewWritten(Event, frozen=True, tag="view"):
     """tasks.json is about to be replaced by the file of this identity: who finds another one there finds a stranger's."""
 
     inode: int

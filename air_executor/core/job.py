@@ -160,7 +160,7 @@ class Job:
 
     @apply.register
     def _accepted(self, event: JobAccepted) -> None:
-        raise InvalidTransitionError(f"job {self.name} was accepted twice")
+        raise InvalidTransitionError(f"job {self.name} was accepted twice, the second time at {event.at}")
 
     @apply.register
     def _queued(self, event: TasksQueued) -> None:

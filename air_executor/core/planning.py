@@ -58,8 +58,8 @@ class Planner:
         """Look at this job again in the next `plan`."""
         self._dirty[job.name] = job
 
-    def launched(self, job: Job) -> None:
-        """Count a slot that an attempt of `job` holds."""
+    def launched(self) -> None:
+        """Count a slot that an attempt holds."""
         self.running += 1
 
     def ended(self, job: Job) -> None:
@@ -119,7 +119,7 @@ class Planner:
         claimed: dict[str, int] = {}
         free = self.slots - self.running
         while free > 0 and self._queue:
-            priority, _, name = heapq.heappop(self._queue)
+            _, _, name = heapq.heappop(self._queue)
             job = self._queued.pop(name, None)
             if job is None or not job.has_ready:
                 continue

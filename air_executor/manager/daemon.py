@@ -23,7 +23,7 @@ from air_executor.manager.attempts import Attempt, attempt_id
 from air_executor.manager.inbox import Inbox, clean_up, find_stranger, utc_now
 from air_executor.manager.launcher import LocalLauncher, LocalServer, ServerKey
 from air_executor.manager.publishing import JobRun
-from air_executor.manager.settings import ManagerSettings, load_settings
+from air_executor.manager.settings import load_settings
 from air_executor.manager.status import ManagerStatus, ServerStatus, write_status
 from air_executor.manager.stopping import Stopper
 from air_executor.process.protocol import Ended, Launch, NotStarted, Report, Started
@@ -209,7 +209,8 @@ class Manager:
         now = utc_now()
         if isinstance(request, QueueTasks):
             strangers = tuple(
-                SubmittedTask(**{name: getattr(task, name) for name in task.__struct_fields__}) for task in request.tasks
+                SubmittedTask(**{name: getattr(task, name) for name in task.__struct_fields__})
+                for task in request.tasks
             )
             self._record(run, *unknown_tasks(run.job, strangers, now))
         elif isinstance(request, CancelJob):
@@ -258,7 +259,7 @@ class Manager:
         self._record(run, TaskLaunched(at=utc_now(), task=action.task_id, attempt=action.attempt))
         task = run.job.tasks[action.task_id]
         self._attempts[launch.attempt_id] = Attempt(run.job, task, action.attempt, launch)
-        self._planner.launched(run.job)
+        self._planner.launched()
         run.launches.append((ServerKey(task.spec.runner, run.job.options.environment), launch))
 
     def _launch_message(self, job: Job, task_id: str, number: int) -> Launch:
@@ -386,7 +387,9 @@ class Manager:
     def _note_disk_error(self, error: OSError) -> None:
         self._blocked_until = time.monotonic() + _RETRY_DISK_S
         _log.error(
-            "%s: %s; nothing new is started until it can be written, what runs goes on", error.filename or self._root.path, error.strerror
+            "%s: %s; nothing new is started until it can be written, what runs goes on",
+            error.filename or self._root.path,
+            error.strerror,
         )
 
     # Reports of fork servers
@@ -425,7 +428,7 @@ class Manager:
             self._planner.set_timeout(attempt.job, attempt.task.spec.id, attempt.number, due)
 
     def _server_left(self, server: LocalServer) -> None:
-        """A fork server is gone: what it left runs on, and is waited for by pidfd."""
+        """Take note that a fork server is gone: what it left runs on, and is waited for by pidfd."""
         reports = self._launcher.server_left(server)
         for report in reports:
             self._take_report(report, server)
@@ -433,7 +436,12 @@ class Manager:
         left = [self._attempts[each] for each in sorted(server.attempts) if each in self._attempts]
         if not server.is_retiring:
             words = self._launcher.last_words(server)
-            _log.warning("%s is gone, %d attempts were with it%s", server.name, len(left), f"; its log ends: {words}" if words else "")
+            _log.warning(
+                "%s is gone, %d attempts were with it%s",
+                server.name,
+                len(left),
+                f"; its log ends: {words}" if words else "",
+            )
         self._spools.take(reports, Path(server.process.spool_path))
         for attempt in left:
             if server.is_ready or attempt.started is not None:
@@ -455,7 +463,7 @@ class Manager:
         launch = self._launch_message(run.job, task_id, task.attempt)
         attempt = Attempt(run.job, task, task.attempt, launch)
         self._attempts[attempt.id] = attempt
-        self._planner.launched(run.job)
+        self._planner.launched()
         self._adopt(attempt)
         if attempt.started is not None:
             _log.info("%s: adopted, pid %d", attempt.name, attempt.started.pid)
@@ -464,6 +472,9 @@ class Manager:
     def _adopt(self, attempt: Attempt) -> None:
         runner = AdoptedRunner(attempt, self._spools)
         self._adopted[attempt.id] = runner
+        self._watch_runner(runner)
+
+    def _watch_runner(self, runner: AdoptedRunner) -> None:
         if runner.pidfd is not None:
             self._selector.register(runner.pidfd, selectors.EVENT_READ, lambda: self._runner_exited(runner))
 
@@ -474,14 +485,12 @@ class Manager:
             runner.close()
 
     def _check_adopted(self) -> None:
-        for key, runner in list(self._adopted.items()):
-            if runner.pidfd is None:
-                fate = runner.check()
-                if fate is not None:
-                    del self._adopted[key]
-                    self._record_fate(runner.attempt, fate)
-                elif runner.pidfd is not None:
-                    self._selector.register(runner.pidfd, selectors.EVENT_READ, lambda each=runner: self._runner_exited(each))
+        for runner in [each for each in self._adopted.values() if each.pidfd is None]:
+            fate = runner.check()
+            if fate is None:
+                self._watch_runner(runner)
+            else:
+                self._record_fate(runner.attempt, fate)
 
     def _record_fate(self, attempt: Attempt, fate: Fate) -> None:
         """Record the end of an attempt, whoever told it."""

@@ -105,7 +105,9 @@ class LocalLauncher:
     def retire_idle(self, now: float) -> None:
         """Let go of servers without runners whose idle time is over."""
         for server in list(self._by_key.values()):
-            limit = self.settings.warm_parent_idle_s if server.key.kind == "airflow" else self.settings.fork_server_idle_s
+            limit = (
+                self.settings.warm_parent_idle_s if server.key.kind == "airflow" else self.settings.fork_server_idle_s
+            )
             if not server.attempts and now - server.idle_since >= limit:
                 _log.info("%s retires after %.0f s without work", server.name, limit)
                 self.retire(server)

@@ -6,7 +6,7 @@ import logging
 import logging.handlers
 import os
 import time
-from typing import IO, Any
+from io import TextIOWrapper
 
 from air_executor.store.root import Root
 
@@ -17,7 +17,7 @@ _BACKUPS = 3
 class OneLineFormatter(logging.Formatter):
     """Time in UTC, level, message; control characters are escaped, so that no task can forge a line."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
     default_msec_format = "%s.%03dZ"
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class OneLineFormatter(logging.Formatter):
 class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
     """Creates its file with mode 0600, and never writes through a symbolic link."""
 
-    def _open(self) -> IO[Any]:
+    def _open(self) -> TextIOWrapper:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         return open(os.open(self.baseFilename, flags, 0o600), "a", encoding="utf-8", errors="backslashreplace")
 

@@ -48,4 +48,6 @@ def load_settings(root: Root, overrides: dict[str, Any]) -> ManagerSettings:
     try:
         return msgspec.convert({**written, **overrides}, ManagerSettings)
     except msgspec.ValidationError as error:
-        raise DamagedFileError(f"settings of the manager ({path} and its options): {error}; correct that field") from error
+        raise DamagedFileError(
+            f"settings of the manager ({path} and its options): {error}; correct that field"
+        ) from error

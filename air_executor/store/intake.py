@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -72,7 +73,7 @@ def load_job(root: Root, name: str, now: datetime) -> LoadedJob | NotLoaded:
     return _accept(directory, name, state, now)
 
 
-def rebuild(events: list[Event]) -> Job:
+def rebuild(events: Sequence[Event]) -> Job:
     """Return the job that a journal tells of.
 
     :raises DamagedFileError: it does not begin with the acceptance of a job.
@@ -111,7 +112,10 @@ def unknown_tasks(job: Job, strangers: tuple[SubmittedTask, ...], now: datetime)
         return []
     names = {spec.id for spec in new}
     restored = [
-        event for spec, task in zip(specs, strangers, strict=True) if spec.id in names for event in _restored(spec.id, task, now)
+        event
+        for spec, task in zip(specs, strangers, strict=True)
+        if spec.id in names
+        for event in _restored(spec.id, task, now)
     ]
     return [TasksQueued(at=now, tasks=new), *restored]
 
@@ -172,4 +176,6 @@ def _check_directory(directory: Path) -> None:
     if status.st_uid != os.geteuid():
         raise DamagedFileError(f"{directory}: belongs to user {status.st_uid}, not to user {os.geteuid()}; remove it")
     if status.st_mode & 0o022:
-        raise DamagedFileError(f"{directory}: others may write to it; run `chmod go-w {directory}` and submit the job again")
+        raise DamagedFileError(
+            f"{directory}: others may write to it; run `chmod go-w {directory}` and submit the job again"
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ from air_executor.errors import DamagedFileError
 from air_executor.store.files import MAX_FILE_BYTES, read_bytes, sync_directory, write_all
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(AnyEvent)  # type: ignore[arg-type]  # a union is a type form that Decoder accepts
+_decoder = msgspec.json.Decoder(AnyEvent)
 _CHECKSUM_DIGITS = 8
 
 
@@ -91,7 +90,9 @@ def replay(path: Path) -> tuple[list[AnyEvent], int]:
         if event is None:
             if number == len(lines) - 1 or not any(map(_parse, lines[number:-1])):
                 break
-            raise DamagedFileError(f"{path}: line {number} is damaged; restore the file, or remove it to start from tasks.json")
+            raise DamagedFileError(
+                f"{path}: line {number} is damaged; restore the file, or remove it to start from tasks.json"
+            )
         events.append(event)
         good += len(line) + 1
     return events, good
@@ -111,5 +112,3 @@ def _parse(line: bytes) -> AnyEvent | None:
         return event
     except (ValueError, msgspec.MsgspecError):
         return None
-
-

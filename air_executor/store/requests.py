@@ -20,27 +20,27 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """Base of all requests."""
 
 
-class QueueTasks(Request, tag="queue"):
+class QueueTasks(Request, frozen=True, tag="queue"):
     """Add tasks to a job; those that it has already are left as they are."""
 
     job: str
     tasks: tuple[TaskSpec, ...]
 
 
-class CancelJob(Request, tag="cancel"):
+class CancelJob(Request, frozen=True, tag="cancel"):
     """End a job and all that runs of it."""
 
     job: str
     reason: str = ""
 
 
-class CloseJob(Request, tag="close"):
+class CloseJob(Request, frozen=True, tag="close"):
     """Let an open job finish."""
 
     job: str
 
 
-class WarmUp(Request, tag="warm_up"):
+class WarmUp(Request, frozen=True, tag="warm_up"):
     """Start the warm parent of an environment before its first task arrives."""
 
     environment: str
@@ -65,7 +65,9 @@ def send_request(root: Root, request: Request, *, durable: bool = True) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink()
-        raise SubmissionError(f"the request was not written: {error.filename or root.path}: {error.strerror}") from error
+        raise SubmissionError(
+            f"the request was not written: {error.filename or root.path}: {error.strerror}"
+        ) from error
 
 
 def list_requests(root: Root) -> list[Path]:
@@ -91,5 +93,3 @@ def refuse_request(path: Path) -> Path:
     kept = path.with_suffix(".refused")
     os.replace(path, kept)
     return kept
-
-

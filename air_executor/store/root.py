@@ -45,7 +45,9 @@ class Root:
                     directory.mkdir(mode=0o700, exist_ok=True)
                 _check_directory(directory)
         except FileNotFoundError as error:
-            raise RootError(f"{error.filename}: does not exist; start a manager there, or give another base path") from error
+            raise RootError(
+                f"{error.filename}: does not exist; start a manager there, or give another base path"
+            ) from error
         except OSError as error:
             raise RootError(f"{error.filename or path}: cannot be used as base path ({error.strerror})") from error
         return root
@@ -85,7 +87,9 @@ def _check_directory(path: Path) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise RootError(f"{path}: is not a directory")
     if status.st_uid != os.geteuid():
-        raise RootError(f"{path}: belongs to user {status.st_uid}, not to user {os.geteuid()}; use a base path of your own")
+        raise RootError(
+            f"{path}: belongs to user {status.st_uid}, not to user {os.geteuid()}; use a base path of your own"
+        )
     if status.st_mode & 0o022:
         raise RootError(f"{path}: others may write to it; run `chmod go-w {path}`")
     if status.st_mode & 0o055:

@@ -50,7 +50,9 @@ def submit_job(root: Root, spec: JobSpec, attachments: Mapping[str, bytes] | Non
         _discard(aside)
         if os.path.lexists(target) and error.errno in _NAME_TAKEN:
             raise JobExistsError(f"a job named {spec.name} exists: choose another name") from error
-        raise SubmissionError(f"job {spec.name} was not submitted: {error.filename or root.path}: {error.strerror}") from error
+        raise SubmissionError(
+            f"job {spec.name} was not submitted: {error.filename or root.path}: {error.strerror}"
+        ) from error
     except BaseException:
         _discard(aside)
         raise

@@ -43,7 +43,9 @@ def write_views(root: Root, job: Job, journal: Journal) -> Path | None:
     tasks = root.tmp / temporary_name(f"{job.name}.tasks")
     state = root.tmp / temporary_name(f"{job.name}.state")
     try:
-        status = create_file(tasks, encode_tasks([task_record(job.name, task) for task in job.tasks.values()]), durable=durable)
+        status = create_file(
+            tasks, encode_tasks([task_record(job.name, task) for task in job.tasks.values()]), durable=durable
+        )
         create_file(state, encode_state(state_record(job)), durable=durable)
         written = ViewWritten(at=job.updated_at, inode=status.st_ino, mtime_ns=status.st_mtime_ns)
         # Before the swap: a tasks.json that the journal does not know would be taken for somebody's own.
