@@ -6,10 +6,9 @@ import logging
 import os
 import shutil
 import time
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
-from air_executor.core.job import Job
 from air_executor.core.names import is_plain_name
 from air_executor.core.states import JobState
 from air_executor.errors import AirExecutorError
@@ -17,7 +16,7 @@ from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.intake import LoadedJob, NotLoaded, load_job
 from air_executor.store.records import StateRecord, SubmittedState, as_utc
 from air_executor.store.root import Root
-from air_executor.store.views import view_identity, write_failed_state
+from air_executor.store.views import write_failed_state
 
 _log = logging.getLogger(__name__)
 
@@ -127,13 +126,6 @@ def set_aside(root: Root, name: str, error: str, now: datetime) -> None:
     )
 
 
-def find_stranger(root: Root, job: Job) -> Path | None:
-    """Return the path of a job's tasks.json if somebody else put it there; by one `lstat`."""
-    path = root.job(job.name) / "tasks.json"
-    identity = view_identity(path)
-    return path if identity is not None and identity not in job.view_identities else None
-
-
 def clean_up(root: Root, keep_announced_s: float) -> None:
     """Remove what kills left in tmp/ and the directories of announced jobs that ended long ago."""
     with os.scandir(root.tmp) as entries:
@@ -171,8 +163,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def utc_now() -> datetime:
-    """Return the instant for records."""
-    return datetime.now(timezone.utc)

@@ -114,6 +114,11 @@ def task_record(job_name: str, task: Task) -> TaskRecord:
     )
 
 
+def utc_now() -> datetime:
+    """Return the instant for records."""
+    return datetime.now(timezone.utc)
+
+
 def as_utc(instant: datetime | None, default: datetime) -> datetime:
     """Return an aware instant in UTC: an instant without a zone is taken as UTC, none as `default`."""
     if instant is None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from air_executor.core.specs import JobSpec, check_job
 from air_executor.core.states import JobState, TaskStatus
 from air_executor.errors import InvalidNameError, JobExistsError, SubmissionError
 from air_executor.store.files import create_file, sync_directory, temporary_name
-from air_executor.store.records import StateRecord, TaskRecord
+from air_executor.store.records import StateRecord, TaskRecord, utc_now
 from air_executor.store.root import Root
 from air_executor.store.views import encode_state, encode_tasks
 
@@ -63,7 +63,7 @@ _NAME_TAKEN = frozenset({17, 39, 20})  # EEXIST, ENOTEMPTY, ENOTDIR
 
 
 def _build(aside: Path, job_id: str, spec: JobSpec, attachments: Mapping[str, bytes]) -> None:
-    now = datetime.now(timezone.utc)
+    now = utc_now()
     durable = spec.options.durable
     os.mkdir(aside, 0o700)
     os.mkdir(aside / "logs", 0o700)

@@ -95,3 +95,10 @@ def view_identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
+
+
+def find_stranger(root: Root, job: Job) -> Path | None:
+    """Return the path of a job's tasks.json if somebody else put it there; by one `lstat`."""
+    path = root.job(job.name) / "tasks.json"
+    identity = view_identity(path)
+    return path if identity is not None and identity not in job.view_identities else None

@@ -1,13 +1,10 @@
-"""One job under a manager: its journal, what waits for the journal to be on disk, and when its views are due."""
+"""One job under the manager: its journal, what waits for the journal to be on disk, and when its views are due."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
-from air_executor.core.events import Event
 from air_executor.core.job import Job
 from air_executor.manager.launcher import ServerKey
 from air_executor.process.protocol import Launch
@@ -15,8 +12,6 @@ from air_executor.store.ended import mark_ended
 from air_executor.store.journal import Journal
 from air_executor.store.root import Root
 from air_executor.store.views import write_views
-
-_log = logging.getLogger(__name__)
 
 _VIEW_COST_FACTOR = 20
 """Views take at most a twentieth of the time, however many tasks the job has."""
@@ -34,34 +29,28 @@ class JobRun:
         """Monotonic instant from which the views are rewritten; None if they say what is so."""
         self._view_pause_s = 0.0
 
-    def record(self, events: Iterable[Event], now: float, view_interval_s: float) -> None:
-        """Apply events and collect them for the journal.
-
-        :raises InvalidTransitionError: an event does not fit; it and those after it were not recorded.
-        """
-        for event in events:
-            self.job.apply(event)
-            self.journal.add(event)
+    def note_change(self, now: float, view_interval_s: float) -> None:
+        """Have the views rewritten, but not at once: more changes may follow."""
         if self.view_due is None:
             self.view_due = now + max(view_interval_s, self._view_pause_s)
 
     def publish_views(self, root: Root) -> Path | None:
-        """Rewrite the views; returns a stranger's tasks.json that stood in the way.
+        """Rewrite the views if they are not up to date; returns a stranger's tasks.json that stood in the way.
 
         :raises OSError: they could not be written; they stay due.
         """
+        if self.view_due is None:
+            return None
         begin = time.monotonic()
         stranger = write_views(root, self.job, self.journal)
         self._view_pause_s = (time.monotonic() - begin) * _VIEW_COST_FACTOR
         self.view_due = None
         return stranger
 
-    def publish_end(self, root: Root) -> None:
-        """Write the last views of a finished job, then announce its end.
+    def announce_end(self, root: Root) -> None:
+        """Tell those who wait that the job has ended; its views say so already.
 
-        :raises OSError: something could not be written; call it again.
+        :raises OSError: it could not be written; call it again.
         """
-        if self.view_due is not None:
-            self.publish_views(root)
         if self.job.options.announce:
             mark_ended(root, self.job.name)

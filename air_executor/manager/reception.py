@@ -1,0 +1,166 @@
+"""Taking in what others put into the root: jobs, requests, and tasks.json files of their own in place of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from air_executor.core.events import JobCancelled, JobClosed
+from air_executor.errors import AirExecutorError, JobNotFoundError
+from air_executor.manager.board import Board
+from air_executor.manager.inbox import Inbox
+from air_executor.manager.job_run import JobRun
+from air_executor.store.intake import LoadedJob, read_tasks, unknown_tasks
+from air_executor.store.records import SubmittedTask, utc_now
+from air_executor.store.requests import (
+    AnyRequest,
+    CancelJob,
+    CloseJob,
+    QueueTasks,
+    list_requests,
+    read_request,
+    refuse_request,
+)
+from air_executor.store.root import Root
+from air_executor.store.views import find_stranger
+
+_log = logging.getLogger(__name__)
+
+_LOOKING_SHARE = 20
+"""Listing very many directories takes at most a twentieth of the time."""
+
+
+class Reception:
+    """Finds what is new, at once where an event tells of it, else at the next look at everything."""
+
+    def __init__(
+        self, root: Root, board: Board, take_over: Callable[[JobRun], None], warm_up: Callable[[str], None]
+    ) -> None:
+        """Look at nothing yet.
+
+        :param take_over: called with each new job once it is on the board.
+        :param warm_up: called with the digest of an environment whose tasks will come soon.
+        """
+        self._root = root
+        self._board = board
+        self._take_over = take_over
+        self._warm_up = warm_up
+        self._inbox = Inbox(root)
+        self._next_look = 0.0
+
+    def next_due(self) -> float:
+        """Return the monotonic instant at which everything is to be looked at."""
+        recheck_s = self._inbox.recheck_s
+        return self._next_look if recheck_s is None else min(self._next_look, time.monotonic() + recheck_s)
+
+    def look_everywhere(self) -> None:
+        """List jobs and requests, as no event may have told of them."""
+        begin = time.monotonic()
+        if begin < self._next_look:
+            self._take_in(self._inbox.look([], utc_now()))
+            return
+        self._take_in(self._inbox.look(None, utc_now()))
+        self.read_requests()
+        for run in list(self._board.runs.values()):
+            self.merge_stranger(run)
+        cost_s = time.monotonic() - begin
+        self._next_look = time.monotonic() + max(self._board.settings.rescan_s, cost_s * _LOOKING_SHARE)
+
+    def look_at(self, paths: list[Path]) -> None:
+        """Look where events said that something appeared."""
+        names = [path.name for path in paths if path.parent == self._root.jobs]
+        self._take_in(self._inbox.look(names, utc_now()))
+        if any(path.parent == self._root.requests for path in paths):
+            self.read_requests()
+
+    def read_requests(self) -> None:
+        """Carry out the requests that wait; one is removed only when its effect is on disk."""
+        for path in list_requests(self._root):
+            try:
+                self._carry_out(read_request(path))
+                path.unlink(missing_ok=True)
+            except FileNotFoundError:
+                continue
+            except AirExecutorError as error:
+                kept = refuse_request(path)
+                _log.error("a request was refused: %s (kept as %s)", error, kept)
+            except OSError as error:
+                self._board.note_disk_error(error)
+                return
+
+    def merge_stranger(self, run: JobRun) -> None:
+        """Take over tasks from a tasks.json that somebody else put in place of ours."""
+        path = None if run.job.state.is_terminal else find_stranger(self._root, run.job)
+        if path is not None:
+            self._merge_file(run, path)
+            # Ours replaces it, with what it added.
+            self._board.show_soon(run)
+
+    def merge_replaced(self, run: JobRun, path: Path) -> None:
+        """Take over tasks from a stranger's file that our view has just replaced, and remove it."""
+        self._merge_file(run, path)
+        path.unlink(missing_ok=True)
+
+    def forget(self, name: str) -> None:
+        """Look at this name again if it appears again."""
+        self._inbox.forget(name)
+
+    def _take_in(self, loaded: list[LoadedJob]) -> None:
+        for job, journal, strangers in loaded:
+            run = JobRun(job, journal)
+            self._board.add(run)
+            if strangers:
+                self._merge(run, strangers)
+            self._take_over(run)
+            _log.info("job %s: taken up, %d tasks", job.name, len(job.tasks))
+
+    def _carry_out(self, request: AnyRequest) -> None:
+        now = utc_now()
+        if isinstance(request, QueueTasks):
+            run = self._running_job(request.job)
+            strangers = tuple(msgspec.convert(task, SubmittedTask, from_attributes=True) for task in request.tasks)
+            self._merge(run, strangers)
+            run.journal.flush()
+        elif isinstance(request, CancelJob):
+            run = self._running_job(request.job)
+            _log.info("job %s: cancelled%s", request.job, f": {request.reason}" if request.reason else "")
+            self._board.record(run, JobCancelled(at=now, reason=request.reason))
+            run.journal.flush()
+        elif isinstance(request, CloseJob):
+            run = self._running_job(request.job)
+            self._board.record(run, JobClosed(at=now))
+            run.journal.flush()
+        else:
+            self._warm_up(request.environment)
+
+    def _running_job(self, name: str) -> JobRun:
+        if name not in self._board.runs:
+            # It may have been submitted a moment ago.
+            self._take_in(self._inbox.look([name], utc_now()))
+        run = self._board.runs.get(name)
+        if run is None or run.job.state.is_terminal:
+            raise JobNotFoundError(f"job {name} is over or does not exist")
+        return run
+
+    def _merge_file(self, run: JobRun, path: Path) -> None:
+        try:
+            self._merge(run, read_tasks(path) or ())
+        except AirExecutorError as error:
+            _log.error("job %s fails: %s", run.job.name, error)
+            kept = self._root.job(run.job.name) / "tasks.json.refused"
+            with contextlib.suppress(OSError):
+                os.replace(path, kept)
+            reason = f"{error} (kept as {kept.name})"
+            self._board.record(run, JobCancelled(at=utc_now(), reason=reason, is_failure=True))
+
+    def _merge(self, run: JobRun, strangers: tuple[SubmittedTask, ...]) -> None:
+        events = unknown_tasks(run.job, strangers, utc_now())
+        if events:
+            self._board.record(run, *events)
+            _log.info("job %s: has %d tasks now", run.job.name, len(run.job.tasks))
