@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from air_executor.airflow.options import Options
 
-_ARGUMENTS = Arg(
+_ARGUMENTS = Arg(  # type: ignore[no-untyped-call] # Airflow's
     ("arguments",),
     nargs="*",
     metavar="ARGUMENT",

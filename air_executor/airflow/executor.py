@@ -21,7 +21,8 @@ from air_executor.airflow.options import Options, read_base_path, read_options
 from air_executor.airflow.outcome import Outcome, Verdict
 from air_executor.airflow.tracked_jobs import TrackedJob, TrackedJobs
 from air_executor.airflow.workload_job import TASK_ID, make_job
-from air_executor.client import AirExecutorClient
+from air_executor.client import AirExecutorClient, JobView
+from air_executor.core.states import JobState
 from air_executor.errors import AirExecutorError, JobNotFoundError
 
 if TYPE_CHECKING:
@@ -298,8 +299,7 @@ class AirExecutorExecutor(BaseExecutor):
             view = client.job(job.name)
             if not view.state.is_terminal:
                 return False
-            tasks = client.tasks(job.name)
-            ended = outcome.judge(view, tasks[0] if tasks else None, self._read_output(client, job.name))
+            ended = self._judge(client, view)
         except JobNotFoundError:
             ended = outcome.make_lost_outcome(job.name)
         except AirExecutorError as error:
@@ -311,6 +311,12 @@ class AirExecutorExecutor(BaseExecutor):
         # Last, so that an end is rather reported twice than never.
         client.forget_ended(job.name)
         return True
+
+    def _judge(self, client: AirExecutorClient, view: JobView) -> Outcome:
+        if view.state is JobState.COMPLETED:
+            return outcome.judge(view, None)
+        task = next(iter(client.tasks(view.name)), None)
+        return outcome.judge(view, task, self._read_output(client, view.name, task.attempt) if task else "")
 
     def _report(self, job: TrackedJob, ended: Outcome) -> None:
         if ended.verdict is Verdict.SUCCEEDED:
@@ -330,12 +336,9 @@ class AirExecutorExecutor(BaseExecutor):
         self.change_state(key, failure_state, reason)
 
     @staticmethod
-    def _read_output(client: AirExecutorClient, name: str) -> str:
-        try:
-            return client.read_log(name, TASK_ID, max_bytes=_OUTPUT_TAIL_BYTES)
-        except (AirExecutorError, OSError):
-            # It never started.
-            return ""
+    def _read_output(client: AirExecutorClient, name: str, attempt: int) -> str:
+        """Return the end of what the runner printed; nothing if it never started."""
+        return task_log.read_tail(client.log_path(name, TASK_ID, attempt), _OUTPUT_TAIL_BYTES)
 
     # Adoption.
 
@@ -381,5 +384,5 @@ class AirExecutorExecutor(BaseExecutor):
             return [], []
         task = client.tasks(name)[0]
         source = f"Air-Executor job {name} in {client.job_path(name)}: {task.status.value}, attempt {task.attempt}"
-        output = self._read_output(client, name)
+        output = self._read_output(client, name, task.attempt)
         return [source], [output] if output else []

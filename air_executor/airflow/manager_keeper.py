@@ -26,7 +26,7 @@ class ManagedRoot(Protocol):
     def manager_is_running(self) -> bool:
         """Tell whether a manager holds the root's lock."""
 
-    def start_manager(self, **options: Any) -> None:
+    def start_manager(self, **options: float) -> object:
         """Start one in the background."""
 
 
@@ -37,7 +37,7 @@ class ManagerKeeper:
         self,
         *,
         autostart: bool,
-        start_options: dict[str, Any],
+        start_options: dict[str, float],
         log: MessageLog,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

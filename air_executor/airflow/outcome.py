@@ -18,19 +18,41 @@ _MAX_REASON_CHARACTERS = 2000
 class EndedJob(Protocol):
     """What is read of a job."""
 
-    name: str
-    state: JobState
-    error: str | None
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def state(self) -> JobState:
+        """Its state."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, as the engine says it."""
 
 
 class EndedTask(Protocol):
     """What is read of its one task."""
 
-    status: TaskStatus
-    error: str | None
-    outcome: EngineOutcome | None
-    exit_code: int | None
-    signal: int | None
+    @property
+    def status(self) -> TaskStatus:
+        """Its status."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, as the engine says it."""
+
+    @property
+    def outcome(self) -> EngineOutcome | None:
+        """How its last attempt ended."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """What its runner exited with, if it did."""
+
+    @property
+    def signal(self) -> int | None:
+        """What ended its runner, if a signal did."""
 
 
 class Verdict(Enum):

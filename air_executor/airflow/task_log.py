@@ -38,6 +38,18 @@ def find_file(log_path: str) -> Path:
     return Path(conf.get("logging", "base_log_folder"), log_path)
 
 
+def read_tail(path: Path, max_bytes: int) -> str:
+    """Return the end of a file, without the line that was cut; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - max_bytes))
+            text = file.read(max_bytes).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return text.partition("\n")[2] if size > max_bytes and "\n" in text else text
+
+
 def _make_file(log_path: str) -> Path:
     from airflow.sdk.log import init_log_file
 

@@ -1,0 +1,443 @@
+"""The executor against a client without files, on whichever Airflow is installed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from air_executor.airflow import compat, exit_codes
+from air_executor.airflow.executor import AirExecutorExecutor
+from air_executor.core.events import Outcome
+from air_executor.core.states import JobState
+from air_executor.errors import ConfigurationError, RootError, SubmissionError
+from tests.unit.airflow.conftest import TOKEN, make_callback, make_connection_test, make_workload
+
+
+def hand_over(executor, *workloads):
+    """Queue workloads and run one heartbeat, as the scheduler does."""
+    for workload in workloads:
+        executor.queue_workload(workload, session=None)
+    executor.heartbeat()
+
+
+def task_instance_of(workload, *, state="running", job_name=None):
+    ti = workload.ti
+    return SimpleNamespace(
+        id=ti.id,
+        key=ti.key,
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index,
+        try_number=ti.try_number,
+        state=state,
+        external_executor_id=job_name,
+    )
+
+
+def state_of(event):
+    return getattr(event[0], "value", event[0])
+
+
+def audit_log(executor):
+    return [entry.extra for entry in executor._task_event_logs]
+
+
+def test_airflow_finds_the_executor_by_the_name_in_the_configuration():
+    import air_executor
+
+    assert air_executor.AirExecutorExecutor is AirExecutorExecutor
+    with pytest.raises(AttributeError):
+        _ = air_executor.SomethingElse
+
+
+def test_it_names_the_parameters_as_airflow_passes_them():
+    assert list(inspect.signature(AirExecutorExecutor).parameters) == ["parallelism", "team_name"]
+
+
+def test_an_instance_that_is_not_started_touches_nothing(client):
+    AirExecutorExecutor()
+    assert client.environments == []
+    assert client.starts == []
+
+
+def test_start_saves_the_environment_and_warms_it_up(executor, client):
+    python, variables, cwd = client.environments[0]
+    assert python.startswith("/")
+    assert "PATH" in variables
+    assert cwd.startswith("/")
+    assert client.warmed_up == ["digest"]
+
+
+def test_start_starts_a_manager_with_the_settings_it_needs(client, logged):
+    client.has_manager = False
+    AirExecutorExecutor(parallelism=7).start()
+    assert client.starts == [
+        {"slots": 7, "warm_parent_idle_s": 600.0, "kill_grace_s": 10.0, "keep_announced_s": 86400.0}
+    ]
+
+
+def test_start_names_an_option_that_is_wrong(client, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__AIR_EXECUTOR__SYNC_LINGER", "soon")
+    with pytest.raises(ConfigurationError, match="sync_linger"):
+        AirExecutorExecutor().start()
+
+
+def test_a_workload_becomes_a_job_that_names_what_it_runs(executor, client):
+    workload = make_workload(map_index=3)
+    hand_over(executor, workload)
+
+    (name,) = client.specs
+    spec = client.specs[name]
+    assert executor.running == {workload.ti.key}
+    assert executor.get_event_buffer() == {workload.ti.key: (compat.TASK_QUEUED, name)}
+    assert not executor.queued_tasks
+    assert spec.options.announce
+    assert not spec.options.durable
+    assert spec.options.environment == "digest"
+    assert spec.labels == {
+        "kind": "task",
+        "dag_id": "sales",
+        "task_id": "extract",
+        "run_id": "manual__2025-10-02T07:30:00+00:00",
+        "map_index": "3",
+        "try_number": "1",
+        "ti_id": str(workload.ti.id),
+        "log_path": workload.log_path,
+    }
+    (task,) = spec.tasks
+    assert (task.id, task.runner, task.workload) == ("airflow-task", "airflow", "workload.json")
+
+
+def test_the_token_is_in_the_attachment_and_nowhere_else(executor, client, logged, caplog):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    assert json.loads(client.attachments[name]["workload.json"])["token"] == TOKEN
+    client.end(name, JobState.FAILED, exit_code=1, outcome=Outcome.FAILED)
+    executor.sync()
+    executor.debug_dump()
+    seen = [repr(client.specs), repr(executor.event_buffer), repr(logged), repr(audit_log(executor)), caplog.text, name]
+    assert all(TOKEN not in text for text in seen)
+
+
+def test_the_token_is_not_in_the_error_of_a_workload_that_cannot_be_submitted(executor, client, logged, caplog):
+    client.fault = ValueError(f"cannot encode {TOKEN}")
+    hand_over(executor, make_workload())
+    seen = [repr(executor.event_buffer), repr(logged), repr(audit_log(executor)), caplog.text]
+    assert all(TOKEN not in text for text in seen)
+
+
+def test_higher_priority_goes_first_and_slots_are_honest(executor, client):
+    workloads = [make_workload(f"t{weight}", priority=weight) for weight in (1, 5, 3, 9, 7)]
+    hand_over(executor, *workloads)
+    assert [spec.labels["task_id"] for spec in client.specs.values()] == ["t9", "t7", "t5", "t3"]
+    assert [spec.options.priority for spec in client.specs.values()] == [9, 7, 5, 3]
+    assert executor.slots_available == -1
+    assert len(executor.running) == 4
+
+
+def test_an_ended_job_is_reported_once_and_its_mark_removed(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    client.end(name)
+    executor.sync()
+    assert state_of(executor.get_event_buffer()[workload.ti.key]) == "success"
+    assert not executor.running
+    assert client.ended == []
+    executor.sync()
+    assert executor.get_event_buffer() == {}
+
+
+def test_a_failure_gives_its_reason_everywhere(executor, client, logged, caplog):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    client.write_output(name, "Segmentation fault")
+    client.end(name, JobState.FAILED, signal=11, outcome=Outcome.FAILED)
+    executor.sync()
+
+    state, info = executor.get_event_buffer()[workload.ti.key]
+    assert state == compat.TASK_FAILED
+    for text in (info, audit_log(executor)[0], logged[0][1]):
+        assert "SIGSEGV (11)" in text
+        assert "Segmentation fault" in text
+        assert name in text
+    assert logged[0][0] == workload.log_path
+
+
+def test_what_the_supervisor_logged_is_not_logged_again(executor, client, logged):
+    hand_over(executor, make_workload())
+    client.end(next(iter(client.specs)), JobState.FAILED, exit_code=1, outcome=Outcome.FAILED)
+    executor.sync()
+    assert [path for path, _ in logged] == [None]
+
+
+def test_a_superseded_workload_frees_its_slot_without_an_event(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    executor.get_event_buffer()
+    client.end(next(iter(client.specs)), JobState.FAILED, exit_code=exit_codes.SUPERSEDED, outcome=Outcome.FAILED)
+    executor.sync()
+    assert executor.get_event_buffer() == {}
+    assert not executor.running
+
+
+def test_a_vanished_job_is_lost(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    client.jobs.clear()
+    executor._next_check_all_at = 0.0
+    executor.sync()
+    state, info = executor.get_event_buffer()[workload.ti.key]
+    assert state == compat.TASK_FAILED
+    assert "lost" in info
+
+
+def test_an_end_without_a_mark_is_found_by_looking(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    client.end(next(iter(client.specs)))
+    client.ended.clear()
+    executor._next_check_all_at = 0.0
+    executor.sync()
+    assert state_of(executor.get_event_buffer()[workload.ti.key]) == "success"
+
+
+def test_marks_of_others_are_left_alone(executor, client):
+    hand_over(executor, make_workload())
+    client.ended.append("somebody-elses-job")
+    executor.sync()
+    assert client.ended == ["somebody-elses-job"]
+
+
+def test_a_resumed_task_owns_its_key_before_its_former_job_has_ended(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (former,) = client.specs
+    hand_over(executor, workload)
+    (newer,) = set(client.specs) - {former}
+    client.end(former)
+    executor.sync()
+    assert executor.running == {workload.ti.key}
+    assert executor.get_event_buffer()[workload.ti.key] == (compat.TASK_QUEUED, newer)
+    assert client.ended == []
+    client.end(newer)
+    executor.sync()
+    assert state_of(executor.get_event_buffer()[workload.ti.key]) == "success"
+
+
+@pytest.mark.parametrize(
+    "fault", [SubmissionError("no space left on device"), RootError("chmod go-w it"), OSError(28, "No space left")]
+)
+def test_a_failed_submission_fails_the_task_and_says_why(executor, client, logged, fault):
+    workload = make_workload()
+    client.fault = fault
+    hand_over(executor, workload)
+    state, info = executor.get_event_buffer()[workload.ti.key]
+    assert state == compat.TASK_FAILED
+    assert str(fault) in info
+    assert str(fault) in audit_log(executor)[0]
+    assert logged == [(workload.log_path, info)]
+    assert not executor.running
+
+
+def test_a_root_that_cannot_be_used_fails_tasks_and_is_tried_again(monkeypatch, client, logged):
+    from air_executor.airflow import executor as module
+
+    def refuse(base_path):
+        raise RootError("the root belongs to somebody else")
+
+    usable = module.AirExecutorClient
+    monkeypatch.setattr(module, "AirExecutorClient", refuse)
+    executor = AirExecutorExecutor(parallelism=4)
+    executor.start()
+    first, second = make_workload("first"), make_workload("second")
+    hand_over(executor, first)
+    assert "belongs to somebody else" in executor.get_event_buffer()[first.ti.key][1]
+    monkeypatch.setattr(module, "AirExecutorClient", usable)
+    hand_over(executor, second)
+    assert state_of(executor.get_event_buffer()[second.ti.key]) == "queued"
+
+
+def test_an_unreadable_root_does_not_stop_the_scheduler(executor, client, monkeypatch):
+    hand_over(executor, make_workload())
+
+    def refuse():
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(client, "ended_names", refuse)
+    executor.sync()
+    executor.end()
+
+
+def test_it_lingers_for_the_first_end_after_a_dispatch_only(executor, client):
+    workload = make_workload()
+    executor.queue_workload(workload, session=None)
+    executor.trigger_tasks(1)
+    (name,) = client.specs
+    client.ends_while_waiting.append(name)
+    executor.sync()
+    assert state_of(executor.get_event_buffer()[workload.ti.key]) == "success"
+    assert len(client.waits) == 1
+    hand_over(executor, make_workload("other"))
+    waits = len(client.waits)
+    executor.sync()
+    assert len(client.waits) == waits
+
+
+def test_callbacks_are_reported_with_states_of_their_own(executor, client, logged):
+    good, bad = make_callback(), make_callback()
+    hand_over(executor, good, bad)
+    states = [state_of(event) for event in executor.get_event_buffer().values()]
+    assert states == ["running", "running"]
+    first, second = client.specs
+    client.end(first)
+    client.end(second, JobState.FAILED, exit_code=70, outcome=Outcome.FAILED)
+    executor.sync()
+    events = executor.get_event_buffer()
+    assert state_of(events[compat.get_key(good)]) == "success"
+    assert state_of(events[compat.get_key(bad)]) == "failed"
+    assert audit_log(executor) == []
+    assert client.specs[first].labels["kind"] == "callback"
+
+
+def test_connection_tests_are_run(executor, client):
+    workload = make_connection_test()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    assert client.specs[name].labels["kind"] == "connection-test"
+    client.end(name)
+    executor.sync()
+    assert state_of(executor.get_event_buffer()[workload.key]) == "success"
+
+
+def test_a_living_job_is_adopted_by_its_id(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    assert heir.try_adopt_task_instances([task_instance_of(workload, job_name=name)]) == []
+    assert heir.running == {workload.ti.key}
+    assert heir.get_event_buffer() == {}
+    client.end(name)
+    heir.sync()
+    assert state_of(heir.get_event_buffer()[workload.ti.key]) == "success"
+
+
+def test_a_job_whose_id_was_not_committed_is_found_by_its_prefix(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    assert heir.try_adopt_task_instances([task_instance_of(workload, state="queued")]) == []
+    assert heir.get_event_buffer() == {workload.ti.key: (compat.TASK_QUEUED, name)}
+
+
+def test_what_has_no_job_is_not_adopted(executor):
+    stranger = task_instance_of(make_workload("stranger"), job_name="celery-id")
+    assert executor.try_adopt_task_instances([stranger]) == [stranger]
+    assert not executor.running
+
+
+def test_an_end_that_the_former_scheduler_read_is_reported_again_for_a_running_task(executor, client, logged):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    client.end(name, JobState.FAILED, signal=9, outcome=Outcome.FAILED)
+    client.ended.clear()
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    assert heir.try_adopt_task_instances([task_instance_of(workload, job_name=name)]) == []
+    heir.sync()
+    assert heir.get_event_buffer()[workload.ti.key][0] == compat.TASK_FAILED
+
+
+def test_a_resumed_task_that_never_started_is_not_taken_for_its_completed_section(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    client.end(name)
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    queued = task_instance_of(workload, state="queued", job_name=name)
+    assert heir.try_adopt_task_instances([queued]) == [queued]
+
+
+def test_revoking_cancels_the_job_and_reports_nothing(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    executor.get_event_buffer()
+    (name,) = client.specs
+    executor.revoke_task(ti=task_instance_of(workload, job_name=name))
+    assert client.cancelled == [name]
+    assert not executor.running
+    client.end(name, JobState.CANCELLED)
+    executor.sync()
+    assert executor.get_event_buffer() == {}
+    assert client.ended == []
+
+
+def test_revoking_what_is_still_queued_takes_it_out(executor, client):
+    workload = make_workload()
+    executor.queue_workload(workload, session=None)
+    executor.revoke_task(ti=task_instance_of(workload, state="queued"))
+    executor.heartbeat()
+    assert client.specs == {}
+
+
+def test_revoking_raises_nothing(executor, client):
+    executor.revoke_task(ti=SimpleNamespace())
+    workload = make_workload()
+    hand_over(executor, workload)
+    client.jobs.clear()
+    executor.revoke_task(ti=task_instance_of(workload))
+
+
+def test_the_log_of_a_running_task_names_its_job(executor, client, monkeypatch, tmp_path):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    client.write_output(name, "loading")
+    monkeypatch.setattr("air_executor.airflow.executor.task_log.find_file", lambda log_path: tmp_path)
+    ti = task_instance_of(workload, job_name=name)
+    sources, logs = AirExecutorExecutor().get_task_log(ti, 1)
+    assert name in sources[0]
+    assert logs == ["loading"]
+    assert AirExecutorExecutor().get_task_log(ti, 2) == ([], [])
+
+
+def test_the_log_server_is_asked_where_the_log_is_not_on_this_machine(executor, client, monkeypatch, tmp_path):
+    workload = make_workload()
+    hand_over(executor, workload)
+    monkeypatch.setattr("air_executor.airflow.executor.task_log.find_file", lambda log_path: tmp_path / "none")
+    ti = task_instance_of(workload, job_name=next(iter(client.specs)))
+    assert AirExecutorExecutor().get_task_log(ti, 1) == ([], [])
+
+
+def test_the_end_reports_what_has_ended_and_leaves_the_rest(executor, client):
+    done, running = make_workload("done"), make_workload("running")
+    hand_over(executor, done, running)
+    client.end(next(iter(client.specs)))
+    executor.end()
+    assert state_of(executor.get_event_buffer()[done.ti.key]) == "success"
+    assert client.cancelled == []
+    executor.terminate()
+
+
+def test_teams_do_not_share_a_directory(client, monkeypatch):
+    executor = AirExecutorExecutor(parallelism=4)
+    base = executor._base_path
+    executor.team_name = "blue"
+    assert executor._base_path == base.with_name(f"{base.name}-blue")
+
+
+def test_task_keys_are_known_from_others():
+    assert compat.is_task_key(make_workload().ti.key)
+    assert not compat.is_task_key("7c9e6679-7425-40de-944b-e07fc1f90ae7")
