@@ -21,6 +21,7 @@ import msgspec
 from air_executor.process.attempts import AttemptStarter
 from air_executor.process.cgroup import CgroupParent, create_cgroup_parent
 from air_executor.process.channel import Channel
+from air_executor.process.descriptors import keep_descriptors_private
 from air_executor.process.identity import own_age_s
 from air_executor.process.protocol import Launch, NotStarted, Ready, Report
 from air_executor.process.reaper import Reaper
@@ -184,6 +185,7 @@ def serve_channel(arguments: ServerArguments, start_runner: StartRunner) -> int:
     The process must have one thread. Everything to be shared with runners must be loaded before.
     """
     become_subreaper()
+    keep_descriptors_private()
     channel: Channel[Launch] = Channel(socket.socket(fileno=arguments.channel_fd), Launch)
     spool = Spool(arguments.spool_path)
     server = ForkServer(channel, spool, start_runner, create_cgroup_parent() if arguments.use_cgroups else None)

@@ -64,16 +64,17 @@ class CommandRunner:
     def __call__(self, launch: Launch, inheritance: Inheritance) -> int:
         """Spawn; returns the pid, raises CannotStartError."""
         environment = {**self._environment, **launch.env, MARK_VARIABLE: launch.attempt_id}
-        if launch.cwd is None:
-            return self._spawn(launch, environment, inheritance)
         try:
-            os.chdir(launch.cwd)
-        except OSError as error:
-            raise CannotStartError(f"the working directory {launch.cwd} cannot be used: {error.strerror}") from error
-        try:
+            if launch.cwd is not None:
+                _change_directory(launch.cwd)
             return self._spawn(launch, environment, inheritance)
+        except ValueError as error:
+            raise CannotStartError(
+                f"{launch.command!r}: its name, arguments, directory or environment hold what no process can get: {error}"
+            ) from error
         finally:
-            os.fchdir(self._home_fd)
+            if launch.cwd is not None:
+                os.fchdir(self._home_fd)
 
     def _spawn(self, launch: Launch, environment: dict[str, str], inheritance: Inheritance) -> int:
         program = self._finder.find(launch.command, environment.get("PATH", _DEFAULT_PATH))
@@ -93,10 +94,15 @@ class CommandRunner:
                 setsigmask=(),
                 setsigdef=_RESET_SIGNALS,
             )
-        except ValueError as error:
-            raise CannotStartError(f"{launch.command}: arguments or environment hold a null character") from error
         except OSError as error:
             raise CannotStartError(_explain(error, launch.command, program)) from error
+
+
+def _change_directory(path: str) -> None:
+    try:
+        os.chdir(path)
+    except OSError as error:
+        raise CannotStartError(f"the working directory {path} cannot be used: {error.strerror}") from error
 
 
 class _ProgramFinder:

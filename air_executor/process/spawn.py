@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from air_executor.process.channel import Channel
+from air_executor.process.descriptors import inheritable_descriptors
 from air_executor.process.protocol import Report
 
 _CHANNEL_FD = 3
@@ -63,6 +64,8 @@ def spawn_fork_server(
                 (os.POSIX_SPAWN_DUP2, log_fd, 1),
                 (os.POSIX_SPAWN_DUP2, log_fd, 2),
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL_FD),
+                # Somebody waits for the end of file of a pipe that this process was given, and the server lives long.
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inheritable_descriptors(beyond=_CHANNEL_FD)),
             ),
             # A terminal's Ctrl-C and hang-up are for the manager: the server must outlive it.
             setsid=True,

@@ -1,0 +1,1 @@
+"""Tests of air_executor.process."""
