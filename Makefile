@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt dev/install.sh | $(VENV)/pyve
 	@touch $@
 
 demo: setup ## run the example DAG under a real Airflow with this executor and show what happens (KEEP=1 leaves the web UI running)
-	@$(BIN)/python demo/run.py $(if $(KEEP),--keep)
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: setup ## run all tests (TESTS="..." picks some)
 	@$(BIN)/python -m pytest $(TESTS)

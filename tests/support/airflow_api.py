@@ -19,9 +19,13 @@ Json = dict[str, Any]
 class AirflowApi:
     """Talks to one API server as its administrator."""
 
-    def __init__(self, url: str, username: str, password: str) -> None:
-        """Prepare; nothing is sent before the first call."""
+    def __init__(self, url: str, username: str, password: str, check: Callable[[], None] = lambda: None) -> None:
+        """Prepare; nothing is sent before the first call.
+
+        :param check: called while waiting; raises if waiting has become pointless.
+        """
         self.url = url
+        self._check = check
         self._login = {"username": username, "password": password}
         # The proxy of the environment is not for the loopback interface.
         self._http = httpx.Client(base_url=url, timeout=60, trust_env=False)
@@ -69,6 +73,7 @@ class AirflowApi:
             return sorted(set(dag_ids) - known)
 
         def explain() -> Any:
+            self._check()
             absent = missing()
             return [] if not absent else [absent, self.import_errors()]
 
@@ -102,6 +107,7 @@ class AirflowApi:
         """Wait until a run has one of `states` and return that state."""
 
         def look() -> tuple[str, Any]:
+            self._check()
             state = str(self.run(dag_id, run_id)["state"])
             return state, None if state in states else self.states(dag_id, run_id)
 
@@ -138,8 +144,13 @@ class AirflowApi:
         also: Callable[[Json], object] = bool,
     ) -> Json:
         """Wait until a task instance has one of `states` (and `also` holds) and return it."""
+
+        def look() -> Json:
+            self._check()
+            return self.task_instance(dag_id, run_id, task_id)
+
         return wait_until(
-            lambda: self.task_instance(dag_id, run_id, task_id),
+            look,
             lambda seen: seen["state"] in states and also(seen),
             timeout_s=timeout_s,
             interval_s=0.25,

@@ -71,7 +71,7 @@ class AirflowSite:
         self.username = "admin"
         self.password = secrets.token_urlsafe(9)
         self.jwt_secret = secrets.token_urlsafe(32)
-        self.api = AirflowApi(self.url, self.username, self.password)
+        self.api = AirflowApi(self.url, self.username, self.password, self.check_all_alive)
         self._database_url = database_url or f"sqlite:///{self.home / 'airflow.db'}"
         self._database_template = database_template
         self._config = config or {}
@@ -121,8 +121,7 @@ class AirflowSite:
         wanted = {"metadatabase"} | {name.replace("-", "_") for name in self._processes if name != "api-server"}
 
         def health() -> dict[str, str]:
-            for name in self._processes:
-                self.check_alive(name)
+            self.check_all_alive()
             return self.api.health()
 
         wait_until(
@@ -202,6 +201,11 @@ class AirflowSite:
                     child.kill()
             process.kill()
             process.wait(10)
+
+    def check_all_alive(self) -> None:
+        """Raise RuntimeError if a component that was started, and not ended, has exited."""
+        for name in self._processes:
+            self.check_alive(name)
 
     def log_tail(self, name: str, lines: int = 40) -> str:
         """Return the last lines that a component printed."""
