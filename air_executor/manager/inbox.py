@@ -13,7 +13,7 @@ from air_executor.core.names import is_plain_name
 from air_executor.core.states import JobState
 from air_executor.errors import AirExecutorError
 from air_executor.store.files import decode_json, read_bytes
-from air_executor.store.intake import LoadedJob, NotLoaded, load_job
+from air_executor.store.intake import LoadedJob, NotLoaded, load_job, prepare_directory
 from air_executor.store.records import StateRecord, SubmittedState, as_utc
 from air_executor.store.root import Root
 from air_executor.store.views import write_failed_state
@@ -82,7 +82,14 @@ class Inbox:
             return None
         self._incomplete.pop(name, None)
         self._settled.add(name)
-        return result if isinstance(result, LoadedJob) else None
+        if not isinstance(result, LoadedJob):
+            return None
+        try:
+            prepare_directory(self._root, result.job)
+        except OSError as error:
+            # Each attempt will say so in its own error.
+            _log.error("job %s: %s: %s", name, error.filename, error.strerror)
+        return result
 
     def _refuse(self, name: str, error: Exception, now: datetime) -> None:
         first_seen = self._incomplete.setdefault(name, time.monotonic())

@@ -13,6 +13,7 @@ from air_executor.process.protocol import Ended, NotStarted
 
 _TAIL_BYTES = 2000
 _TAIL_LINES = 5
+_OWN_ERROR_BYTES = 2048
 
 
 def from_ended(attempt: Attempt, ended: Ended, now: datetime) -> TaskEnded:
@@ -91,6 +92,9 @@ def _explain(attempt: Attempt, outcome: Outcome, ended: Ended) -> str | None:
     hint = ""
     if ended.signal == signal.SIGKILL:
         hint = ", not sent by Air-Executor; the kernel ends processes so when memory runs out"
+    own_words = _read_end(attempt.launch.env.get("AIR_EXECUTOR_ERROR_FILE", ""), _OWN_ERROR_BYTES)
+    if own_words:
+        return f"{own_words} ({_exit(ended)})"
     return f"{_exit(ended)}{hint}{_tail(attempt)}"
 
 
@@ -106,14 +110,19 @@ def _exit(ended: Ended) -> str:
 
 def _tail(attempt: Attempt) -> str:
     """Return the last lines of the attempt's log, which hold its standard error."""
+    lines = _read_end(attempt.launch.log_path, _TAIL_BYTES).splitlines()[-_TAIL_LINES:]
+    return "; last lines: " + "\n".join(lines) if lines else ""
+
+
+def _read_end(path: str, size_bytes: int) -> str:
+    """Return the end of a text file, stripped; nothing if there is no such file."""
     try:
-        fd = os.open(attempt.launch.log_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return ""
     try:
-        size = os.fstat(fd).st_size
-        content = os.pread(fd, _TAIL_BYTES, max(size - _TAIL_BYTES, 0))
+        return os.pread(fd, size_bytes, max(os.fstat(fd).st_size - size_bytes, 0)).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
     finally:
         os.close(fd)
-    lines = content.decode("utf-8", "replace").strip().splitlines()[-_TAIL_LINES:]
-    return "; last lines: " + "\n".join(lines) if lines else ""

@@ -88,8 +88,8 @@ class Reception:
             except FileNotFoundError:
                 continue
             except AirExecutorError as error:
-                kept = refuse_request(path)
-                _log.error("a request was refused: %s (kept as %s)", error, kept)
+                _log.error("a request was refused: %s", error)
+                refuse_request(path, str(error))
             except OSError as error:
                 self._board.note_disk_error(error)
                 return

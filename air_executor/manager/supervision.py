@@ -21,6 +21,7 @@ from air_executor.manager.job_run import JobRun
 from air_executor.manager.launcher import LocalLauncher, LocalServer, ServerKey
 from air_executor.manager.settings import ManagerSettings
 from air_executor.manager.stopping import Stopper
+from air_executor.process.exits import reap_strangers
 from air_executor.process.protocol import Ended, Launch, NotStarted, Report, Started
 from air_executor.store.environments import load_environment
 from air_executor.store.records import utc_now
@@ -89,6 +90,8 @@ class Supervision:
                 "AIR_EXECUTOR_JOB": job.name,
                 "AIR_EXECUTOR_TASK": task_id,
                 "AIR_EXECUTOR_ATTEMPT": str(number),
+                "AIR_EXECUTOR_RESULT_FILE": str(self._root.result(job.name, task_id, number)),
+                "AIR_EXECUTOR_ERROR_FILE": str(self._root.error(job.name, task_id, number)),
                 **spec.env,
             },
             workload_path=str(self._root.job(job.name) / spec.workload) if spec.workload else None,
@@ -270,12 +273,18 @@ class Supervision:
     def tidy(self) -> None:
         """Retire idle servers, and remove the spools of those that are gone."""
         self.launcher.retire_idle(time.monotonic())
+        self._reap_strangers()
         if self._adopted:
             return
         live = {server.process.spool_path for server in self.launcher.servers.values()}
         for path in self._spools.paths():
             if str(path) not in live and not self._spools.any_live(path):
                 self._spools.discard(path)
+
+    def _reap_strangers(self) -> None:
+        # What a task left behind falls to us when its fork server was killed. Runners are collected with their exit status.
+        runners = {each.started.pid for each in self.attempts.values() if each.started is not None}
+        reap_strangers(runners | self._servers_to_reap | self.launcher.servers.keys())
 
     def leave(self) -> None:
         """Let go of the fork servers: they stay until their last runner has ended."""

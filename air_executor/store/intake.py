@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import uuid
@@ -118,6 +119,17 @@ def unknown_tasks(job: Job, strangers: tuple[SubmittedTask, ...], now: datetime)
         for event in _restored(spec.id, task, now)
     ]
     return [TasksQueued(at=now, tasks=new), *restored]
+
+
+def prepare_directory(root: Root, job: Job) -> None:
+    """Make the directories that a job's attempts write to, which a job written by hand or checked out from Git may lack.
+
+    :raises OSError: they could not be made.
+    """
+    names = ("logs", "results") if job.options.durable else ("logs",)
+    for name in names:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(root.job(job.name) / name, 0o700)
 
 
 def _accept(directory: Path, name: str, state: SubmittedState, now: datetime) -> LoadedJob | NotLoaded:

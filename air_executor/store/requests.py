@@ -11,7 +11,7 @@ import msgspec
 
 from air_executor.core.names import is_plain_name
 from air_executor.core.specs import TaskSpec
-from air_executor.errors import SubmissionError
+from air_executor.errors import InvalidJobError, SubmissionError
 from air_executor.store.files import create_file, decode_json, read_bytes, sync_directory, temporary_name
 from air_executor.store.root import Root
 
@@ -49,8 +49,8 @@ class WarmUp(Request, frozen=True, tag="warm_up"):
 AnyRequest = QueueTasks | CancelJob | CloseJob | WarmUp
 
 
-def send_request(root: Root, request: Request, *, durable: bool = True) -> None:
-    """Put a request where the manager finds it, now or when one runs again.
+def send_request(root: Root, request: Request, *, durable: bool = True) -> Path:
+    """Put a request where the manager finds it, now or when one runs again; returns its path, for `await_reply`.
 
     :raises SubmissionError: it could not be written.
     """
@@ -59,9 +59,11 @@ def send_request(root: Root, request: Request, *, durable: bool = True) -> None:
     aside = root.tmp / name
     try:
         create_file(aside, msgspec.json.encode(request), durable=durable)
-        os.rename(aside, root.requests / f"{name}.json")
+        path = root.requests / f"{name}.json"
+        os.rename(aside, path)
         if durable:
             sync_directory(root.requests)
+        return path
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink()
@@ -88,8 +90,30 @@ def read_request(path: Path) -> AnyRequest:
     return request
 
 
-def refuse_request(path: Path) -> Path:
-    """Set a request aside that cannot be carried out, and return where it is kept."""
-    kept = path.with_suffix(".refused")
-    os.replace(path, kept)
-    return kept
+def refuse_request(path: Path, reason: str) -> None:
+    """Replace a request that cannot be carried out by the reason, for its sender."""
+    refusal = path.with_suffix(".refused")
+    refusal.unlink(missing_ok=True)
+    create_file(refusal, reason.encode("utf-8", "replace"), durable=False)
+    path.unlink(missing_ok=True)
+
+
+def await_reply(path: Path, timeout_s: float) -> bool:
+    """Return True once the manager has carried a request out, False if it has not within `timeout_s` seconds.
+
+    :raises InvalidJobError: the manager refused it; the message holds the reason.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause_s = 0.001
+    while path.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, 0.05)
+    refusal = path.with_suffix(".refused")
+    try:
+        content, _ = read_bytes(refusal)
+    except FileNotFoundError:
+        return True
+    refusal.unlink(missing_ok=True)
+    raise InvalidJobError(content.decode("utf-8", "replace"))

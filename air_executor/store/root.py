@@ -63,6 +63,14 @@ class Root:
         """Return the log file of an attempt, which is also its lock."""
         return self.job(job_name) / "logs" / f"{file_stem(task_id)}.{attempt}.log"
 
+    def result(self, job_name: str, task_id: str, attempt: int) -> Path:
+        """Return the file into which an attempt may write a result, as JSON."""
+        return self.job(job_name) / "results" / f"{file_stem(task_id)}.{attempt}.json"
+
+    def error(self, job_name: str, task_id: str, attempt: int) -> Path:
+        """Return the file into which an attempt may write why it fails."""
+        return self.job(job_name) / "results" / f"{file_stem(task_id)}.{attempt}.error"
+
     def job_names(self) -> list[str]:
         """Return the names under jobs/ that a job may have, unsorted."""
         with os.scandir(self.jobs) as entries:
