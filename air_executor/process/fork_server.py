@@ -74,6 +74,7 @@ class ForkServer:
             reports.extend(self._reaper.take_ended())
             self._publish(reports)
             self._reaper.tend_orphans()
+            self._reaper.remove_vacated_cgroups()
         self._say_farewell()
 
     def _handle_signals(self) -> None:

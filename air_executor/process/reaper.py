@@ -9,12 +9,14 @@ import msgspec
 
 from air_executor.process.attempt_log import is_locked
 from air_executor.process.attempts import Attempt
+from air_executor.process.cgroup import AttemptCgroup
 from air_executor.process.exits import describe_exit
 from air_executor.process.orphans import Orphans
 from air_executor.process.protocol import Ended
 from air_executor.process.sweep import Sweep
 
 _ORPHAN_SCAN_S = 1.0
+_REMOVAL_RETRY_S = 1.0
 
 
 class _Ending:
@@ -36,6 +38,8 @@ class Reaper:
         self._endings: list[_Ending] = []
         self._orphans = Orphans()
         self._scanned_for_orphans_at = 0.0
+        self._occupied_cgroups: list[AttemptCgroup] = []
+        self._next_removal_at = 0.0
         # Without any child there is nothing to wait for, and no orphan either.
         self._has_children = False
 
@@ -71,11 +75,11 @@ class Reaper:
                 if self._has_leftovers_to_end(attempt):
                     self._endings.append(_Ending(attempt, exit_record))
                 else:
-                    ended.append(_finish(attempt, exit_record, ()))
+                    ended.append(self._finish(attempt, exit_record, ()))
         for ending in tuple(self._endings):
             if ending.sweep.advance():
                 self._endings.remove(ending)
-                ended.append(_finish(ending.attempt, ending.ended, ending.sweep.killed))
+                ended.append(self._finish(ending.attempt, ending.ended, ending.sweep.killed))
         return ended
 
     def _has_leftovers_to_end(self, attempt: Attempt) -> bool:
@@ -90,7 +94,8 @@ class Reaper:
         if attempt.cgroup is not None:
             populated = attempt.cgroup.is_populated()
             if populated is not None:
-                return populated
+                # New kernels count a process for an instant after it was reaped, but do not list it.
+                return populated and bool(attempt.cgroup.pids())
         if is_locked(attempt.tree.log_path) or not os.path.exists(attempt.tree.log_path):
             return True
         # One that closed all descriptors is a child of this subreaper by now, or descends from one.
@@ -110,12 +115,19 @@ class Reaper:
         self._orphans.look(self._running)
         self._orphans.end_unclaimed()
 
+    def _finish(self, attempt: Attempt, ended: Ended, killed: tuple[str, ...]) -> Ended:
+        out_of_memory = False
+        if attempt.cgroup is not None:
+            out_of_memory = attempt.cgroup.ran_out_of_memory()
+            if not attempt.cgroup.remove():
+                self._occupied_cgroups.append(attempt.cgroup)
+        if not killed and not out_of_memory:
+            return ended
+        return msgspec.structs.replace(ended, killed=killed, out_of_memory=out_of_memory)
 
-def _finish(attempt: Attempt, ended: Ended, killed: tuple[str, ...]) -> Ended:
-    out_of_memory = False
-    if attempt.cgroup is not None:
-        out_of_memory = attempt.cgroup.ran_out_of_memory()
-        attempt.cgroup.remove()
-    if not killed and not out_of_memory:
-        return ended
-    return msgspec.structs.replace(ended, killed=killed, out_of_memory=out_of_memory)
+    def remove_vacated_cgroups(self) -> None:
+        """Remove cgroups in which kept processes lived that have ended since; tries about once a second."""
+        if not self._occupied_cgroups or time.monotonic() < self._next_removal_at:
+            return
+        self._next_removal_at = time.monotonic() + _REMOVAL_RETRY_S
+        self._occupied_cgroups = [cgroup for cgroup in self._occupied_cgroups if not cgroup.remove()]

@@ -17,7 +17,7 @@ from air_executor.process.protocol import Report
 
 _CHANNEL_FD = 3
 _MODULE = "air_executor.process.fork_server"
-_BOOT = f"import sys; sys.path[:0] = sys.argv.pop(1).split(':'); from {_MODULE} import main; sys.exit(main())"
+_BOOT = f"import sys; sys.path += (sys.argv.pop(1), sys.argv.pop(1)); from {_MODULE} import main; sys.exit(main())"
 
 
 class ServerProcess(msgspec.Struct, frozen=True):
@@ -33,9 +33,10 @@ def command_server_argv() -> list[str]:
     package_root = str(Path(__file__).resolve().parents[2])
     if package_root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         return [sys.executable, "-I", "-m", _MODULE]
-    # Run from a checkout: an isolated interpreter would not find it.
+    # Run from a checkout: an isolated interpreter would not find it. Without site-packages (-S) and with the
+    # standard library first, nothing that is installed beside msgspec can take the place of a standard module.
     msgspec_root = str(Path(msgspec.__file__).resolve().parents[1])
-    return [sys.executable, "-I", "-c", _BOOT, f"{package_root}:{msgspec_root}"]
+    return [sys.executable, "-I", "-S", "-c", _BOOT, package_root, msgspec_root]
 
 
 def spawn_fork_server(

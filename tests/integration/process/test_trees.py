@@ -135,3 +135,20 @@ def test_a_recycled_runner_pid_makes_nobody_a_member(server: Serving) -> None:
     assert find_processes(tree_of(earlier)) == []
     assert kill_all(tree_of(earlier)) == ()
     assert is_alive(started.pid)
+
+
+def test_the_cgroup_of_kept_processes_goes_when_they_have_ended(server: Serving, tmp_path: Path) -> None:
+    attempt_id = server.launch("sh", "-c", f"setsid sleep 600 & echo $! > {tmp_path}/pid", keep_processes=True)
+    started = server.wait_for(Started, attempt_id)
+    server.wait_for(Ended, attempt_id)
+    if started.cgroup is None:
+        pytest.skip("without cgroups there is nothing to remove")
+    kept = read_pid(tmp_path / "pid")
+    assert Path(started.cgroup).exists()
+    os.kill(kept, signal.SIGKILL)
+
+    def is_removed_after_another_task() -> bool:
+        server.run("true")
+        return not Path(started.cgroup or "").exists()
+
+    wait_until(is_removed_after_another_task, interval_s=0.1)
