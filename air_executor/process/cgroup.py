@@ -36,8 +36,8 @@ def own_cgroup_directory() -> str | None:
         if own is not None and filesystem.startswith("cgroup2 "):
             root, mount_point = mount.split()[3:5]
             relative = os.path.relpath(own, root)
-            # A process moved in from outside its cgroup namespace has a path that starts with "..".
-            if not relative.startswith(".."):
+            # A process moved in from outside its cgroup namespace has a path with "..": not visible from here.
+            if ".." not in own.split("/") and not relative.startswith(".."):
                 return os.path.normpath(os.path.join(mount_point, relative))
     return None
 
