@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.executors.base_executor import PARALLELISM, BaseExecutor
 
 from air_executor.airflow import adoption, compat, outcome, task_log
+from air_executor.airflow.cli import get_commands
 from air_executor.airflow.environment_snapshot import take_snapshot
 from air_executor.airflow.manager_keeper import ManagerKeeper
 from air_executor.airflow.options import Options, read_base_path, read_options
@@ -28,6 +29,7 @@ from air_executor.errors import AirExecutorError, JobNotFoundError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from airflow.cli.cli_config import GroupCommand
     from airflow.models.taskinstance import TaskInstance
 
 _CHECK_ALL_INTERVAL_S = 30.0
@@ -192,6 +194,11 @@ class AirExecutorExecutor(BaseExecutor):
         lines = "\n\t".join(f"{job.name} for {job.key}" for job in self._jobs)
         self.log.info("air_executor: base path %s, jobs (%d)\n\t%s", self._base_path, len(self._jobs), lines)
 
+    @staticmethod
+    def get_cli_commands() -> list[GroupCommand]:
+        """Return the commands for Airflow 3.1; later ones take them from the provider's description."""
+        return get_commands()
+
     # Dispatch.
 
     @property
@@ -246,15 +253,15 @@ class AirExecutorExecutor(BaseExecutor):
     # Collection.
 
     def _sync(self) -> None:
-        must_linger, self._has_dispatched = self._has_dispatched, False
         if self._keeper is None:
             return
         client = self._open()
         self._keeper.check(client, len(self._jobs))
         if not self._jobs and not self._dismissed:
             return
-        collected = self._collect(client)
-        if must_linger and not collected:
+        # With an end to report the scheduler goes round at once; the linger is then for the next time, before it sleeps.
+        if not self._collect(client) and self._has_dispatched:
+            self._has_dispatched = False
             self._linger(client)
         self._check_all(client)
         compat.set_gauge("air_executor.jobs", len(self._jobs))

@@ -103,7 +103,7 @@ OPTION_DESCRIPTIONS = (
         "boolean",
         "True",
         "Notice at once that a task's process has ended, where Airflow's supervisor may otherwise take up to "
-        "[workers] min_heartbeat_interval seconds.",
+        "[workers] min_heartbeat_interval seconds; and leave out the heartbeat that follows the start at once.",
     ),
 )
 

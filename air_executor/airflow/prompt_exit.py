@@ -2,7 +2,7 @@
 
 It selects on the sockets of that process only. They close a moment before the process can be reaped, and then the
 supervisor waits up to [workers] min_heartbeat_interval (5 s) in an empty select, holding the slot. A pidfd in the same
-selector becomes readable when the process can be reaped.
+selector becomes readable when the process can be reaped. It also sends a heartbeat right after the start: not here.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def install() -> tuple[str, ...]:
 def _watch_pidfd(original: Callable[[Any], None]) -> Callable[[Any], None]:
     @functools.wraps(original)
     def monitor(self: Any) -> None:
+        _count_start_as_heartbeat(self)
         descriptor = _register(self)
         try:
             original(self)
@@ -61,6 +62,13 @@ def _watch_pidfd(original: Callable[[Any], None]) -> Callable[[Any], None]:
                 descriptor.close()
 
     return monitor
+
+
+def _count_start_as_heartbeat(supervised: Any) -> None:
+    """Let the first heartbeat wait for its interval: the request that started the task counts as one at the server."""
+    started_at = getattr(supervised, "_last_successful_heartbeat", 0)
+    if started_at and getattr(supervised, "_last_heartbeat_attempt", None) == 0:
+        supervised._last_heartbeat_attempt = started_at
 
 
 def _register(supervised: Any) -> _ProcessDescriptor | None:

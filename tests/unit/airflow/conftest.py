@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ class FakeWatch:
         if self.client.ends_while_waiting:
             self.client.end(self.client.ends_while_waiting.pop(0))
             return True
+        time.sleep(timeout_s)
         return False
 
     def close(self) -> None:
@@ -152,6 +154,7 @@ class FakeClient:
 def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeClient:
     fake = FakeClient(logs=tmp_path)
     monkeypatch.setattr(executor_module, "AirExecutorClient", lambda base_path: fake)
+    monkeypatch.setenv("AIRFLOW__AIR_EXECUTOR__SYNC_LINGER", "0.01")
     return fake
 
 

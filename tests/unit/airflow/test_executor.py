@@ -290,6 +290,17 @@ def test_it_lingers_for_the_first_end_after_a_dispatch_only(executor, client):
     assert len(client.waits) == waits
 
 
+def test_an_end_to_report_puts_the_linger_off_until_the_scheduler_would_sleep(executor, client):
+    first, second = make_workload("first"), make_workload("second")
+    hand_over(executor, first)
+    waits = len(client.waits)
+    client.end(next(iter(client.specs)))
+    hand_over(executor, second)
+    assert len(client.waits) == waits
+    executor.sync()
+    assert len(client.waits) > waits
+
+
 def test_callbacks_are_reported_with_states_of_their_own(executor, client, logged):
     good, bad = make_callback(), make_callback()
     hand_over(executor, good, bad)

@@ -65,3 +65,14 @@ def test_airflows_own_classes_have_what_is_expected():
     classes = compat.find_supervised_classes()
     assert classes
     assert all("_monitor_subprocess" in supervised.__dict__ for supervised in classes)
+
+
+def test_the_start_counts_as_the_first_heartbeat(supervised_class):
+    prompt_exit.install()
+    supervised = supervised_class(pid=2**30)
+    supervised.selector.close()
+    supervised._last_successful_heartbeat, supervised._last_heartbeat_attempt = 123.0, 0
+    supervised.selector = selectors.SelectSelector()
+    supervised.selector.select = lambda timeout: []
+    supervised._monitor_subprocess()
+    assert supervised._last_heartbeat_attempt == 123.0
