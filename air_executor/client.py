@@ -14,15 +14,19 @@ from air_executor.config import find_base_path
 from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
 from air_executor.errors import DamagedFileError, InvalidJobError, JobExistsError, JobNotFoundError
 from air_executor.manager_process import start_manager
+from air_executor.store.archive import find_job
 from air_executor.store.ended import ended_names, forget_ended
 from air_executor.store.environments import save_environment
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.locks import manager_is_running
 from air_executor.store.records import StateRecord, SubmittedState, SubmittedTask, TaskRecord, as_utc, spec_of
-from air_executor.store.requests import CancelJob, CloseJob, QueueTasks, WarmUp, send_request
+from air_executor.store.requests import CancelJob, CloseJob, QueueTasks, WarmUp, await_reply, send_request
 from air_executor.store.root import Root
 from air_executor.store.submission import submit_job
 from air_executor.store.watch import Watch
+
+_REPLY_S = 10.0
+"""How long a request waits for the manager's word; the request itself is on disk all the same."""
 
 JobView = StateRecord
 TaskView = TaskRecord
@@ -79,10 +83,12 @@ class AirExecutorClient:
     def queue(self, name: str, tasks: Iterable[TaskSpec]) -> None:
         """Add tasks to a job that is not over; those that it has already are left as they are.
 
+        When this returns they are on disk, and if a manager runs, it has taken them.
+
         :raises JobNotFoundError: there is no such job.
+        :raises InvalidJobError: a task is not valid, has the id of another one, or depends on one that does not exist.
         """
-        self.job(name)
-        send_request(self._root, QueueTasks(job=name, tasks=tuple(tasks)))
+        self._ask(QueueTasks(job=name, tasks=tuple(tasks)))
 
     def cancel(self, name: str, reason: str = "") -> None:
         """End a job and every process of it.
@@ -97,18 +103,17 @@ class AirExecutorClient:
 
         :raises JobNotFoundError: there is no such job.
         """
-        self.job(name)
-        send_request(self._root, CloseJob(job=name))
+        self._ask(CloseJob(job=name))
 
     # Looking
 
     def job_names(self) -> list[str]:
-        """Return the names of all jobs, sorted."""
+        """Return the names of the jobs in jobs/, sorted; those that were archived are not among them."""
         return sorted(self._root.job_names())
 
     def job_path(self, name: str) -> Path:
-        """Return the directory of a job, whether it exists or not."""
-        return self._root.job(name)
+        """Return the directory of a job, also of an archived one, whether it exists or not."""
+        return find_job(self._root, name)
 
     def job(self, name: str) -> JobView:
         """Return what state.json says.
@@ -116,7 +121,7 @@ class AirExecutorClient:
         :raises JobNotFoundError: there is no such job.
         :raises DamagedFileError: state.json cannot be read.
         """
-        path = self._root.job(name) / "state.json"
+        path = self.job_path(name) / "state.json"
         content, status = self._read(name, path)
         try:
             return decode_json(content, StateRecord, path)
@@ -141,7 +146,7 @@ class AirExecutorClient:
         :raises JobNotFoundError: there is no such job.
         :raises DamagedFileError: tasks.json cannot be read.
         """
-        path = self._root.job(name) / "tasks.json"
+        path = self.job_path(name) / "tasks.json"
         content, status = self._read(name, path)
         try:
             return decode_json(content, list[TaskRecord], path)
@@ -152,7 +157,7 @@ class AirExecutorClient:
 
     def log_path(self, name: str, task_id: str, attempt: int) -> Path:
         """Return the log file of an attempt, whether it exists or not."""
-        return self._root.log(name, task_id, attempt)
+        return self.job_path(name) / self._root.log(name, task_id, attempt).relative_to(self._root.job(name))
 
     # Waiting for announced jobs
 
@@ -195,6 +200,12 @@ class AirExecutorClient:
         :raises RootError: it did not start; the message holds its own words.
         """
         return start_manager(self._root, options)
+
+    def _ask(self, request: QueueTasks | CloseJob) -> None:
+        self.job(request.job)
+        path = send_request(self._root, request)
+        if self.manager_is_running():
+            await_reply(path, _REPLY_S)
 
     def _read(self, name: str, path: Path) -> tuple[bytes, os.stat_result]:
         try:

@@ -51,10 +51,26 @@ _SETTINGS: tuple[click.Option | Callable[[Any], Any], ...] = (
         help="Seconds between two versions of a job's state.json and tasks.json.  [default: 0.25]",
     ),
     click.option(
+        "--keep-finished-jobs",
+        type=click.IntRange(0),
+        help="Finished jobs that stay in jobs/; older ones move to archive/.  [default: 1000]",
+    ),
+    click.option(
+        "--archive-after",
+        "archive_after_s",
+        type=click.FloatRange(0),
+        help="Seconds after which a finished job moves to archive/ at the latest.  [default: 604800]",
+    ),
+    click.option(
+        "--keep-announced-jobs",
+        type=click.IntRange(0),
+        help="Finished jobs of an executor that stay; older ones are removed.  [default: 10000]",
+    ),
+    click.option(
         "--keep-announced",
         "keep_announced_s",
         type=click.FloatRange(0),
-        help="Seconds that an ended job of an executor stays.  [default: 86400]",
+        help="Seconds that a finished job of an executor stays at the most.  [default: 86400]",
     ),
     click.option(
         "--use-cgroups/--no-use-cgroups", default=None, help="A cgroup v2 for each attempt.  [default: where possible]"

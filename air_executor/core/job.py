@@ -81,6 +81,8 @@ class Job:
         self.view_identities: set[tuple[int, int]] = set()
         """(inode, mtime in ns) of every tasks.json that the manager wrote or accepted."""
         self._ready: list[tuple[int, int, str]] = []
+        self._listed: set[str] = set()
+        """Ids in `_ready`, some of which are no longer ready: a replay launches what was never taken."""
         self._dependants: dict[str, list[str]] = {}
 
     @property
@@ -103,6 +105,7 @@ class Job:
         """Return the next task to start and forget it as ready; whoever takes it launches it or gives it back."""
         while self._ready:
             task = self.tasks[heapq.heappop(self._ready)[2]]
+            self._listed.discard(task.spec.id)
             if task.status is TaskStatus.PENDING and task.unmet == 0 and task.retry_at is None:
                 return task
         return None
@@ -178,6 +181,8 @@ class Job:
     def _restored(self, event: TaskRestored) -> None:
         task = self._task(event.task)
         self._move(task, event.status, event.at, check=False)
+        if event.status in _STARTED and self.state is JobState.WAITING:
+            self.state = JobState.WORKING
         task.attempt = event.attempt
         task.started_at, task.completed_at, task.error = event.started_at, event.completed_at, event.error
         self._release_dependants(task, event.at)
@@ -201,6 +206,8 @@ class Job:
         task.started_at = None
         if task.status is TaskStatus.PENDING:
             self._make_ready(task)
+        else:
+            task.completed_at = event.at
 
     @apply.register
     def _ended(self, event: TaskEnded) -> None:
@@ -250,7 +257,8 @@ class Job:
         task.completed_at = event.at
         self._move(task, TaskStatus.FAILED, event.at)
         self._skip_dependants(task, event.at)
-        if self.options.fail_fast and not self.has_failed_fast:
+        is_too_much = self.counts[TaskStatus.FAILED] > self.options.tolerated_failures
+        if self.options.fail_fast and is_too_much and not self.has_failed_fast:
             self.has_failed_fast = True
             self._cancel_pending(event.at)
 
@@ -302,10 +310,14 @@ class Job:
                 self._move(task, TaskStatus.CANCELLED, at)
                 task.completed_at = at
         self._ready.clear()
+        self._listed.clear()
         self.delayed.clear()
 
     def _make_ready(self, task: Task) -> None:
-        heapq.heappush(self._ready, (-task.spec.priority, task.order, task.spec.id))
+        # Listed twice, it would be handed out twice before its first launch is recorded.
+        if task.spec.id not in self._listed:
+            self._listed.add(task.spec.id)
+            heapq.heappush(self._ready, (-task.spec.priority, task.order, task.spec.id))
 
     def _move(self, task: Task, status: TaskStatus, at: datetime, *, check: bool = True) -> None:
         if check and status not in TASK_TRANSITIONS[task.status]:
@@ -339,6 +351,9 @@ class Job:
                 f"(it is {task.status.value}, attempt {task.attempt})"
             )
         return task
+
+
+_STARTED = frozenset({TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED})
 
 
 def _will_never_complete(task: Task) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from typing import NamedTuple
+from weakref import WeakSet
 
 from air_executor.core.events import Outcome
 from air_executor.core.job import Job
@@ -53,10 +54,13 @@ class Planner:
         self._dirty: dict[str, Job] = {}
         self._timers: list[tuple[float, int, _Timer]] = []
         self._timer_number = 0
+        self._forgotten: WeakSet[Job] = WeakSet()
+        """Jobs that attempts and timers may still name."""
 
     def reconsider(self, job: Job) -> None:
         """Look at this job again in the next `plan`."""
-        self._dirty[job.name] = job
+        if job not in self._forgotten:
+            self._dirty[job.name] = job
 
     def launched(self) -> None:
         """Count a slot that an attempt holds."""
@@ -80,9 +84,12 @@ class Planner:
         return self._timers[0][0] if self._timers else None
 
     def forget(self, job: Job) -> None:
-        """Drop a job that has finished."""
-        self._dirty.pop(job.name, None)
-        self._queued.pop(job.name, None)
+        """Drop a job that has finished or is gone; nothing of it is planned any more."""
+        self._forgotten.add(job)
+        for jobs in (self._dirty, self._queued):
+            # By now its name may be that of another job.
+            if jobs.get(job.name) is job:
+                del jobs[job.name]
 
     def plan(self, now: float) -> list[Action]:
         """Return what to do now, most urgent first.
@@ -108,6 +115,8 @@ class Planner:
     def _fire_timers(self, now: float, actions: list[Action]) -> None:
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
+            if timer.job in self._forgotten:
+                continue
             task = timer.job.tasks.get(timer.task_id)
             if timer.attempt is None:
                 timer.job.end_delay(timer.task_id)

@@ -58,7 +58,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: Priority = 0
     """Jobs of higher priority get free slots first."""
     fail_fast: bool = False
-    """The first failed task cancels all others."""
+    """The first failed task that is not tolerated cancels all others."""
     tolerated_failures: Count = 0
     """The job completes although up to this many tasks failed."""
     is_open: bool = False
@@ -110,5 +110,8 @@ def check_tasks(tasks: tuple[TaskSpec, ...]) -> None:
             raise InvalidJobError(f"task {task.id!r}: `command` is empty")
         if any("\0" in word for word in (task.command, *task.args, *task.env, *task.env.values())):
             raise InvalidJobError(f"task {task.id!r}: command, arguments and environment cannot hold a zero byte")
+        for name in task.env:
+            if not name or "=" in name:
+                raise InvalidJobError(f"task {task.id!r}: `env`: {name!r} cannot be the name of a variable")
         if task.cwd is not None and not task.cwd.startswith("/"):
             raise InvalidJobError(f"task {task.id!r}: `cwd` must be an absolute path, not {task.cwd!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,9 +83,14 @@ class Spools:
 class AdoptedRunner:
     """One attempt whose end has to be found out without its fork server's word."""
 
-    def __init__(self, attempt: Attempt, spools: Spools) -> None:
+    def __init__(self, attempt: Attempt, spools: Spools, servers: Collection[int]) -> None:
+        """Find out what can be known now.
+
+        :param servers: pids of the fork servers, which are never ended whatever traces of an attempt they bear.
+        """
         self.attempt = attempt
         self._spools = spools
+        self._servers = servers
         self.pidfd: int | None = None
         """Becomes readable when the runner exits; None if there is nothing to wait for, and `check` is to be called again."""
         self._recognise()
@@ -106,7 +111,7 @@ class AdoptedRunner:
             return None
         with contextlib.suppress(ChildProcessError):
             # Ours, because its fork server was killed and this process is its subreaper.
-            return collect(tree, keep_processes=attempt.launch.keep_processes)
+            return collect(tree, keep_processes=attempt.launch.keep_processes, spared=self._servers)
         if self._spools.any_live(self._spools.sources.get(attempt.id)):
             return None
         return self._find_fate_again() or Lost(self._end_rest())
@@ -127,7 +132,7 @@ class AdoptedRunner:
 
     def _recognise_by_traces(self) -> None:
         # Its fork server was killed between starting it and writing that down.
-        runner = find_runner(self.attempt.tree)
+        runner = find_runner(self.attempt.tree, spared=self._servers)
         if runner is not None:
             self.attempt.started = Started(
                 attempt_id=self.attempt.id,
@@ -158,4 +163,4 @@ class AdoptedRunner:
         return self._spools.fates.get(self.attempt.id)
 
     def _end_rest(self) -> tuple[str, ...]:
-        return () if self.attempt.launch.keep_processes else kill_all(self.attempt.tree)
+        return () if self.attempt.launch.keep_processes else kill_all(self.attempt.tree, spared=self._servers)

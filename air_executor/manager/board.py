@@ -31,6 +31,7 @@ class Board:
         self._finished: dict[str, JobRun] = {}
         """Recorded as finished, but not yet published."""
         self._removed: list[JobRun] = []
+        self._ended: list[JobRun] = []
         self._blocked_until = 0.0
         """Monotonic instant before which nothing is written, because the disk refused."""
 
@@ -103,6 +104,7 @@ class Board:
                 if run.job.state.is_terminal:
                     run.announce_end(self._root)
                     self._forget(run)
+                    self._ended.append(run)
                 self._to_view.pop(run.job.name, None)
                 if stranger is not None:
                     strangers.append((run, stranger))
@@ -112,6 +114,11 @@ class Board:
                 self.note_disk_error(error)
                 break
         return strangers
+
+    def take_ended(self) -> list[JobRun]:
+        """Return jobs whose end was published since the last call; they are forgotten here."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def take_removed(self) -> list[JobRun]:
         """Return jobs whose directory somebody removed; they are forgotten here."""

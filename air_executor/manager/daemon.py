@@ -16,10 +16,10 @@ from air_executor.core.planning import FinishJob, Planner, StartTask, StopTask
 from air_executor.core.states import JobState
 from air_executor.errors import AirExecutorError
 from air_executor.manager.board import Board
-from air_executor.manager.inbox import clean_up
 from air_executor.manager.job_run import JobRun
 from air_executor.manager.launcher import ServerKey
 from air_executor.manager.reception import Reception
+from air_executor.manager.retention import Retention
 from air_executor.manager.settings import load_settings
 from air_executor.manager.status import ManagerStatus, ServerStatus, write_status
 from air_executor.manager.supervision import Supervision
@@ -32,6 +32,7 @@ from air_executor.store.watch import Watch
 _log = logging.getLogger(__name__)
 
 _HOUSEKEEPING_S = 30.0
+_SOON_S = 0.2
 _STATUS_S = 1.0
 _LONGEST_WAIT_S = 60.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
@@ -52,7 +53,14 @@ class Manager:
         self._planner = Planner(self._settings.slots)
         self._board = Board(root, self._planner, self._settings)
         self._supervision = Supervision(root, self._board, self._planner, self._selector, self._settings)
-        self._reception = Reception(root, self._board, self._take_over, self._warm_up)
+        self._retention = Retention(root)
+        self._reception = Reception(
+            root,
+            self._board,
+            take_over=self._take_over,
+            warm_up=self._warm_up,
+            note_finished=self._retention.note_found,
+        )
         self._signals: set[int] = set()
         self._next_housekeeping = 0.0
         self._started_at = utc_now()
@@ -126,6 +134,9 @@ class Manager:
     def _publish(self) -> None:
         for run, path in self._board.publish():
             self._reception.merge_replaced(run, path)
+        for run in self._board.take_ended():
+            ended_at = run.job.updated_at.timestamp()
+            self._retention.note(run.job.name, ended_at, is_announced=run.job.options.announce)
         for run in self._board.take_removed():
             self._supervision.drop(run)
             self._reception.forget(run.job.name)
@@ -156,9 +167,9 @@ class Manager:
         now = time.monotonic()
         self._write_status(now)
         if now >= self._next_housekeeping:
-            self._next_housekeeping = now + _HOUSEKEEPING_S
             self._supervision.tidy()
-            clean_up(self._root, self._settings.keep_announced_s)
+            must_go_on = self._retention.apply(self._settings)
+            self._next_housekeeping = now + (_SOON_S if must_go_on else _HOUSEKEEPING_S)
 
     def _write_status(self, now: float) -> None:
         status = self._describe()

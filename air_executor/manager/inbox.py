@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import time
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 from air_executor.core.names import is_plain_name
 from air_executor.core.states import JobState
@@ -23,14 +21,18 @@ _log = logging.getLogger(__name__)
 _SETTLED_AFTER_S = 2.0
 """A file that cannot be read may be in the middle of being written; unchanged for this long it is broken."""
 _RECHECK_S = 0.05
-_OLD_S = 3600.0
 
 
 class Inbox:
     """Knows which directories of jobs/ it has seen, and looks only at those that it has not."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, note_finished: Callable[[str], None]) -> None:
+        """Look at nothing yet.
+
+        :param note_finished: called with the name of each job that is over already.
+        """
         self._root = root
+        self._note_finished = note_finished
         self._settled: set[str] = set()
         """Names that need no further look: under the manager, finished, or refused."""
         self._incomplete: dict[str, float] = {}
@@ -83,6 +85,7 @@ class Inbox:
         self._incomplete.pop(name, None)
         self._settled.add(name)
         if not isinstance(result, LoadedJob):
+            self._note_finished(name)
             return None
         try:
             prepare_directory(self._root, result.job)
@@ -131,42 +134,3 @@ def set_aside(root: Root, name: str, error: str, now: datetime) -> None:
             labels=state.labels,
         ),
     )
-
-
-def clean_up(root: Root, keep_announced_s: float) -> None:
-    """Remove what kills left in tmp/ and the directories of announced jobs that ended long ago."""
-    with os.scandir(root.tmp) as entries:
-        for entry in entries:
-            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_S:
-                _remove(Path(entry.path))
-    _remove_old_jobs(root, keep_announced_s)
-
-
-def remove_ended_job(root: Root, name: str) -> None:
-    """Remove the directory of an ended job, at once for whoever lists jobs/."""
-    aside = root.tmp / f"removed.{name[:150]}.{time.time_ns()}"
-    os.rename(root.job(name), aside)
-    _remove(aside)
-
-
-def _remove_old_jobs(root: Root, keep_announced_s: float) -> None:
-    for name in root.job_names():
-        directory = root.job(name)
-        try:
-            # The age first: it costs no reading.
-            if time.time() - os.lstat(directory / "state.json").st_mtime < keep_announced_s:
-                continue
-            content, _ = read_bytes(directory / "state.json")
-            state = decode_json(content, SubmittedState, directory / "state.json")
-            if state.options.announce and state.state.is_terminal:
-                remove_ended_job(root, name)
-                _log.debug("job %s: removed, %.0f s after its end", name, keep_announced_s)
-        except (AirExecutorError, OSError):
-            continue
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _MODULES: dict[str, str] = {"airflow": "air_executor.airflow.warm_parent"}
 _LAST_BYTES = 1500
+_MOST_LAUNCHES = 50_000
 
 
 class ServerKey(NamedTuple):
@@ -46,6 +47,7 @@ class LocalServer:
         self.is_retiring = False
         self.attempts: set[str] = set()
         """Ids of attempts launched here whose end has not been reported."""
+        self.launched = 0
         self.idle_since = time.monotonic()
 
     @property
@@ -77,6 +79,10 @@ class LocalLauncher:
         except (OSError, AirExecutorError, MessageTooLongError) as error:
             return [NotStarted(attempt_id=launch.attempt_id, at=time.time(), error=str(error)) for launch in launches]
         server.attempts.update(launch.attempt_id for launch in launches)
+        server.launched += len(launches)
+        if server.launched >= _MOST_LAUNCHES:
+            # Its spool has grown long: the next launch gets a new server, this one leaves with its last runner.
+            del self._by_key[key]
         return []
 
     def warm_up(self, key: ServerKey) -> None:
@@ -101,6 +107,8 @@ class LocalLauncher:
         server.attempts.discard(attempt_id)
         if not server.attempts:
             server.idle_since = time.monotonic()
+            if self._by_key.get(server.key) is not server and not server.is_retiring:
+                self.retire(server)
 
     def retire_idle(self, now: float) -> None:
         """Let go of servers without runners whose idle time is over."""

@@ -40,18 +40,25 @@ class Reception:
     """Finds what is new, at once where an event tells of it, else at the next look at everything."""
 
     def __init__(
-        self, root: Root, board: Board, take_over: Callable[[JobRun], None], warm_up: Callable[[str], None]
+        self,
+        root: Root,
+        board: Board,
+        *,
+        take_over: Callable[[JobRun], None],
+        warm_up: Callable[[str], None],
+        note_finished: Callable[[str], None],
     ) -> None:
         """Look at nothing yet.
 
         :param take_over: called with each new job once it is on the board.
         :param warm_up: called with the digest of an environment whose tasks will come soon.
+        :param note_finished: called with the name of each job that is over already.
         """
         self._root = root
         self._board = board
         self._take_over = take_over
         self._warm_up = warm_up
-        self._inbox = Inbox(root)
+        self._inbox = Inbox(root, note_finished)
         self._next_look = 0.0
 
     def next_due(self) -> float:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from air_executor.core.specs import Seconds
+from air_executor.core.specs import Count, Seconds
 from air_executor.errors import DamagedFileError
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.root import Root
@@ -27,8 +27,14 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How often jobs/ and requests/ are listed although no file event came."""
     view_interval_s: Seconds = 0.25
     """state.json and tasks.json of a job that changes are rewritten no more often."""
+    keep_finished_jobs: Count = 1000
+    """As many finished jobs stay in jobs/; older ones move to archive/."""
+    archive_after_s: Seconds = 7 * 86400.0
+    """Finished jobs move to archive/ after this long at the latest."""
+    keep_announced_jobs: Count = 10_000
+    """As many finished jobs that an executor submitted stay; older ones are removed, as Airflow keeps their record."""
     keep_announced_s: Seconds = 86400.0
-    """Directories of ended jobs that an executor submitted are removed after this long; 0 removes them at once."""
+    """Finished jobs that an executor submitted are removed after this long at the latest; 0 removes them at once."""
     use_cgroups: bool = True
     """Put each attempt into a cgroup v2 of its own where that is possible."""
 

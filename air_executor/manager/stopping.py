@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from air_executor.core.events import Outcome
 from air_executor.manager.attempts import Attempt
@@ -21,8 +21,13 @@ _MEMORY_S = 0.25
 class Stopper:
     """Follows every attempt that is to end, and measures those that have a memory limit."""
 
-    def __init__(self, attempts: Mapping[str, Attempt]) -> None:
+    def __init__(self, attempts: Mapping[str, Attempt], servers: Collection[int]) -> None:
+        """Follow nothing yet.
+
+        :param servers: pids of the fork servers, which are never signalled whatever traces of an attempt they bear.
+        """
         self._attempts = attempts
+        self._servers = servers
         self._kill_at: dict[str, float] = {}
         self._grace_s: dict[str, float] = {}
         """Attempts that are to end and have no process yet, by the grace they get once they have one."""
@@ -42,7 +47,7 @@ class Stopper:
     def kill(self, attempt: Attempt) -> None:
         """End an attempt at once; what is left is ended when its runner is reaped."""
         with contextlib.suppress(OSError):
-            signal_tree(attempt.tree, signal.SIGKILL)
+            signal_tree(attempt.tree, signal.SIGKILL, spared=self._servers)
 
     def forget(self, attempt: Attempt) -> None:
         """Follow an attempt no longer, because its end is known."""
@@ -78,7 +83,7 @@ class Stopper:
                 # Airflow's supervisor passes SIGTERM on, so that `on_kill` runs once and in order.
                 send_signal(runner, signal.SIGTERM)
             else:
-                signal_tree(attempt.tree, signal.SIGTERM)
+                signal_tree(attempt.tree, signal.SIGTERM, spared=self._servers)
 
     def _limited(self) -> list[Attempt]:
         return [

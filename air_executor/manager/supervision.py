@@ -45,11 +45,13 @@ class Supervision:
         self._board = board
         self._planner = planner
         self._selector = selector
-        self._stopper = Stopper(self.attempts)
+        self._stopper = Stopper(self.attempts, self.launcher.servers.keys())
         self._spools = Spools(root.run)
         self._adopted: dict[str, AdoptedRunner] = {}
         self._servers_to_reap: set[int] = set()
         self._cwd = os.getcwd()
+        self._cwds: dict[str, str] = {}
+        """Working directories of environments, by digest."""
 
     # Launching
 
@@ -100,10 +102,16 @@ class Supervision:
         )
 
     def _cwd_of(self, job: Job) -> str:
-        if job.options.environment is not None:
-            with contextlib.suppress(AirExecutorError, OSError):
-                return load_environment(self._root, job.options.environment).cwd
-        return self._cwd
+        digest = job.options.environment
+        if digest is None:
+            return self._cwd
+        if digest not in self._cwds:
+            try:
+                self._cwds[digest] = load_environment(self._root, digest).cwd
+            except (AirExecutorError, OSError):
+                # The launcher says what is wrong with it, when the launch is sent.
+                return self._cwd
+        return self._cwds[digest]
 
     # Ending
 
@@ -200,7 +208,7 @@ class Supervision:
 
     def _adopt(self, attempt: Attempt) -> None:
         self._spools.read()
-        runner = AdoptedRunner(attempt, self._spools)
+        runner = AdoptedRunner(attempt, self._spools, self.launcher.servers.keys())
         self._adopted[attempt.id] = runner
         self._watch_runner(runner)
 

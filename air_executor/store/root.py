@@ -10,7 +10,7 @@ from pathlib import Path
 from air_executor.core.names import check_job_name, is_plain_name
 from air_executor.errors import RootError
 
-_DIRECTORIES = ("jobs", "requests", "ended", "environments", "run", "tmp")
+_DIRECTORIES = ("jobs", "archive", "requests", "ended", "environments", "run", "tmp")
 
 
 class Root:
@@ -19,6 +19,7 @@ class Root:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.jobs = path / "jobs"
+        self.archive = path / "archive"
         self.requests = path / "requests"
         self.ended = path / "ended"
         self.environments = path / "environments"
@@ -58,6 +59,13 @@ class Root:
         :raises InvalidNameError: the name is not allowed.
         """
         return self.jobs / check_job_name(name)
+
+    def archived_job(self, name: str) -> Path:
+        """Return where a job lies once it was moved out of jobs/.
+
+        :raises InvalidNameError: the name is not allowed.
+        """
+        return self.archive / check_job_name(name)
 
     def log(self, job_name: str, task_id: str, attempt: int) -> Path:
         """Return the log file of an attempt, which is also its lock."""
