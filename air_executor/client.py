@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from air_executor.config import find_base_path
 from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
-from air_executor.errors import DamagedFileError, InvalidJobError, JobExistsError, JobNotFoundError
+from air_executor.errors import (
+    AirExecutorError,
+    DamagedFileError,
+    InvalidJobError,
+    JobExistsError,
+    JobNotFinishedError,
+    JobNotFoundError,
+)
 from air_executor.manager_process import start_manager
-from air_executor.store.archive import find_job
+from air_executor.store.archive import find_job, remove_job
 from air_executor.store.ended import ended_names, forget_ended
 from air_executor.store.environments import save_environment
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.locks import manager_is_running
 from air_executor.store.records import StateRecord, SubmittedState, SubmittedTask, TaskRecord, as_utc, spec_of
-from air_executor.store.requests import CancelJob, CloseJob, QueueTasks, WarmUp, await_reply, send_request
+from air_executor.store.requests import CancelJob, CloseJob, QueueTasks, RetryTasks, WarmUp, await_reply, send_request
 from air_executor.store.root import Root
+from air_executor.store.status import ManagerStatus, read_status
 from air_executor.store.submission import submit_job
-from air_executor.store.watch import Watch
 
+if TYPE_CHECKING:
+    from air_executor.store.watch import Watch
+
+_MAX_RESULT_BYTES = 1024 * 1024
+_LOOK_S = 5.0
 _REPLY_S = 10.0
 """How long a request waits for the manager's word; the request itself is on disk all the same."""
 
@@ -105,6 +120,25 @@ class AirExecutorClient:
         """
         self._ask(CloseJob(job=name))
 
+    def retry(self, name: str, task_ids: Sequence[str] | None = None) -> None:
+        """Run tasks again that ended without completing, and what was skipped because of them; a job that was over goes on.
+
+        :param task_ids: None for all that failed, were skipped or cancelled.
+        :raises JobNotFoundError: there is no such job.
+        :raises InvalidJobError: a task does not exist, is not over, or has completed.
+        """
+        self._ask(RetryTasks(job=name, tasks=None if task_ids is None else tuple(task_ids)))
+
+    def remove(self, name: str) -> None:
+        """Remove a job that is over, with its logs.
+
+        :raises JobNotFoundError: there is no such job.
+        :raises JobNotFinishedError: it is not over.
+        """
+        if not self.job(name).state.is_terminal:
+            raise JobNotFinishedError(f"job {name} is not over: cancel it first")
+        remove_job(self._root, name)
+
     # Looking
 
     def job_names(self) -> list[str]:
@@ -140,6 +174,14 @@ class AirExecutorClient:
             labels=state.labels,
         )
 
+    def jobs(self) -> list[JobView]:
+        """Return all jobs in jobs/ that can be read, those that changed last first."""
+        views: list[JobView] = []
+        for name in self._root.job_names():
+            with contextlib.suppress(AirExecutorError, OSError):
+                views.append(self.job(name))
+        return sorted(views, key=lambda view: view.updated_at, reverse=True)
+
     def tasks(self, name: str) -> list[TaskView]:
         """Return what tasks.json says.
 
@@ -159,6 +201,79 @@ class AirExecutorClient:
         """Return the log file of an attempt, whether it exists or not."""
         return self.job_path(name) / self._root.log(name, task_id, attempt).relative_to(self._root.job(name))
 
+    def read_log(self, name: str, task_id: str, attempt: int | None = None) -> bytes:
+        """Return the output of an attempt; empty if it has not started.
+
+        :param attempt: None for the newest.
+        :raises JobNotFoundError: there is no such job, or it has no such task.
+        """
+        number = self._task(name, task_id).attempt if attempt is None else attempt
+        try:
+            return read_bytes(self.log_path(name, task_id, number))[0]
+        except FileNotFoundError:
+            return b""
+
+    def result(self, name: str, task_id: str) -> Any:
+        """Return what the newest attempt of a task left in $AIR_EXECUTOR_RESULT_FILE; None if it left nothing.
+
+        :raises JobNotFoundError: there is no such job, or it has no such task.
+        :raises DamagedFileError: it is no JSON, or longer than a MiB.
+        """
+        attempt = self._task(name, task_id).attempt
+        path = self.job_path(name) / self._root.result(name, task_id, attempt).relative_to(self._root.job(name))
+        try:
+            return decode_json(read_bytes(path, _MAX_RESULT_BYTES)[0], Any, path)
+        except FileNotFoundError:
+            return None
+
+    def watch_job(self, name: str) -> Watch:
+        """Return a watch that wakes when the views of a job change; close it after use.
+
+        :raises JobNotFoundError: there is no such job.
+        """
+        self.job(name)
+        return _watch(self.job_path(name))
+
+    def wait(self, name: str, timeout_s: float | None = None) -> JobView:
+        """Return a job as it is when it is over, or after `timeout_s` seconds as it is then.
+
+        :raises JobNotFoundError: there is no such job.
+        """
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        with self.watch_job(name) as watch:
+            while True:
+                view = self.job(name)
+                left_s = deadline - time.monotonic()
+                if view.state.is_terminal or left_s <= 0:
+                    return view
+                # Events may be lost: look now and then.
+                watch.wait(min(left_s, _LOOK_S))
+
+    async def await_job(self, name: str, timeout_s: float | None = None) -> JobView:
+        """Do as `wait` without holding a thread: the event loop watches a descriptor.
+
+        :raises JobNotFoundError: there is no such job.
+        """
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        deadline = math.inf if timeout_s is None else loop.time() + timeout_s
+        changed = asyncio.Event()
+        with self.watch_job(name) as watch:
+            loop.add_reader(watch.fileno(), changed.set)
+            try:
+                while True:
+                    view = self.job(name)
+                    left_s = deadline - loop.time()
+                    if view.state.is_terminal or left_s <= 0:
+                        return view
+                    with contextlib.suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(changed.wait(), min(left_s, _LOOK_S))
+                    watch.take()
+                    changed.clear()
+            finally:
+                loop.remove_reader(watch.fileno())
+
     # Waiting for announced jobs
 
     def ended_names(self) -> list[str]:
@@ -171,7 +286,7 @@ class AirExecutorClient:
 
     def watch_ended(self) -> Watch:
         """Return a watch that wakes when a job's end is announced; close it after use."""
-        return Watch((self._root.ended,))
+        return _watch(self._root.ended)
 
     # The manager
 
@@ -193,6 +308,10 @@ class AirExecutorClient:
         """Claim that a manager holds this base path."""
         return manager_is_running(self._root)
 
+    def manager_status(self) -> ManagerStatus | None:
+        """Return what the manager last told of itself, at most a second ago; None if none runs."""
+        return read_status(self._root) if self.manager_is_running() else None
+
     def start_manager(self, **options: float | bool) -> int:
         """Start a manager that outlives this process, unless one runs, and return its pid.
 
@@ -201,17 +320,30 @@ class AirExecutorClient:
         """
         return start_manager(self._root, options)
 
-    def _ask(self, request: QueueTasks | CloseJob) -> None:
+    def _ask(self, request: QueueTasks | CloseJob | RetryTasks) -> None:
         self.job(request.job)
         path = send_request(self._root, request)
         if self.manager_is_running():
             await_reply(path, _REPLY_S)
+
+    def _task(self, name: str, task_id: str) -> TaskView:
+        for task in self.tasks(name):
+            if task.id == task_id:
+                return task
+        raise JobNotFoundError(f"job {name} has no task {task_id!r}")
 
     def _read(self, name: str, path: Path) -> tuple[bytes, os.stat_result]:
         try:
             return read_bytes(path)
         except FileNotFoundError:
             raise JobNotFoundError(f"there is no job {name} under {self._root.path} (no {path.name})") from None
+
+
+def _watch(directory: Path) -> Watch:
+    # Not before it is needed: it takes longer to import than most commands take to run.
+    from air_executor.store.watch import Watch
+
+    return Watch((directory,))
 
 
 def _task_spec(task: Mapping[str, Any], position: int) -> TaskSpec:

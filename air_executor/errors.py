@@ -38,6 +38,10 @@ class JobExistsError(AirExecutorError):
     """A job of this name exists: choose another name, or remove the old job first."""
 
 
+class JobNotFinishedError(AirExecutorError):
+    """The job is not over: cancel it first."""
+
+
 class JobNotFoundError(AirExecutorError):
     """There is no job of this name under the base path: `air-executor jobs` lists them."""
 

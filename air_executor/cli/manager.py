@@ -144,7 +144,7 @@ def reload(base_path: Path) -> None:
 @json_option
 def status(base_path: Path, as_json: bool) -> None:
     """Say whether the manager runs, and what; exit code 1 if it does not."""
-    from air_executor.manager.status import read_status
+    from air_executor.store.status import read_status
 
     root = Root.open(base_path, create=False)
     if not manager_is_running(root):

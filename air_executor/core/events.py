@@ -93,6 +93,12 @@ class TaskEnded(Event, frozen=True, tag="ended"):
     retry_at: datetime | None = None
 
 
+class TasksReset(Event, frozen=True, tag="reset"):
+    """Somebody wants tasks that ended without completing to run again; a job that was over goes on."""
+
+    tasks: tuple[str, ...]
+
+
 class JobCancelled(Event, frozen=True, tag="cancelled"):
     """Somebody wants the job to end, or it has to: nothing of it may start any more and what runs is ended."""
 
@@ -126,6 +132,7 @@ AnyEvent = (
     | TaskLaunched
     | LaunchVoided
     | TaskEnded
+    | TasksReset
     | JobCancelled
     | JobClosed
     | JobFinished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from datetime import datetime
 from functools import singledispatchmethod
 
@@ -20,12 +21,13 @@ from air_executor.core.events import (
     TaskLaunched,
     TaskRestored,
     TasksQueued,
+    TasksReset,
     ViewWritten,
 )
 from air_executor.core.graph import check_order
 from air_executor.core.specs import TaskSpec, check_tasks
 from air_executor.core.states import TASK_TRANSITIONS, JobState, TaskStatus
-from air_executor.errors import InvalidTransitionError, TaskConflictError
+from air_executor.errors import InvalidJobError, InvalidTransitionError, TaskConflictError
 
 
 class Task(msgspec.Struct, kw_only=True):
@@ -142,6 +144,31 @@ class Job:
         check_order(new, self.tasks)
         return new
 
+    def tasks_to_reset(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
+        """Return the tasks that have to run again if the wanted ones do: those, and what was skipped because of them.
+
+        :param wanted: None for all that ended without completing.
+        :raises InvalidJobError: a wanted task does not exist, is not over, or has completed.
+        """
+        chosen = set(self.tasks if wanted is None else wanted)
+        for task_id in chosen if wanted is not None else ():
+            task = self.tasks.get(task_id)
+            if task is None:
+                raise InvalidJobError(f"job {self.name} has no task {task_id!r}")
+            if not _will_never_complete(task):
+                raise InvalidJobError(f"job {self.name}: task {task_id!r} is {task.status.value}, it cannot be retried")
+        # Tasks come after what they depend on, unless somebody queued them in another order; then another round finds them.
+        found = True
+        while found and wanted is not None:
+            skipped = {
+                name
+                for name, task in self.tasks.items()
+                if task.status is TaskStatus.SKIPPED and not chosen.isdisjoint(task.spec.dependencies)
+            }
+            found = not skipped <= chosen
+            chosen |= skipped
+        return tuple(name for name, task in self.tasks.items() if name in chosen and _will_never_complete(task))
+
     def outcome_state(self) -> tuple[JobState, str | None]:
         """Return the terminal state that the tasks add up to, and why it is not `completed`."""
         failed = self.counts[TaskStatus.FAILED]
@@ -227,6 +254,18 @@ class Job:
             self._fail(task, event)
 
     @apply.register
+    def _reset(self, event: TasksReset) -> None:
+        self.cancel_reason, self.is_unusable, self.has_failed_fast, self.error = None, False, False, None
+        for task_id in event.tasks:
+            task = self._task(task_id)
+            self._move(task, TaskStatus.PENDING, event.at)
+            task.failures = 0
+            task.started_at = task.completed_at = task.retry_at = None
+            task.error = task.outcome = task.exit_code = task.signal = None
+        self.state = JobState.WORKING if any(task.attempt for task in self.tasks.values()) else JobState.WAITING
+        self._connect_anew(event.at)
+
+    @apply.register
     def _cancelled(self, event: JobCancelled) -> None:
         if self.cancel_reason is None:
             self.cancel_reason, self.is_unusable = event.reason, event.is_failure
@@ -275,8 +314,19 @@ class Job:
         elif broken and task.status is TaskStatus.PENDING:
             self._skip(task, broken[0], at)
             self._skip_dependants(task, at)
-        elif task.unmet == 0:
+        elif task.unmet == 0 and task.retry_at is None:
             self._make_ready(task)
+
+    def _connect_anew(self, at: datetime) -> None:
+        self._ready.clear()
+        self._listed.clear()
+        self._dependants.clear()
+        pending = [task for task in self.tasks.values() if task.status is TaskStatus.PENDING]
+        for task in pending:
+            task.unmet = 0
+        for task in pending:
+            if task.status is TaskStatus.PENDING:
+                self._connect(task, at)
 
     def _release_dependants(self, task: Task, at: datetime) -> None:
         if task.status is TaskStatus.COMPLETED:

@@ -21,12 +21,12 @@ from air_executor.manager.launcher import ServerKey
 from air_executor.manager.reception import Reception
 from air_executor.manager.retention import Retention
 from air_executor.manager.settings import load_settings
-from air_executor.manager.status import ManagerStatus, ServerStatus, write_status
 from air_executor.manager.supervision import Supervision
 from air_executor.process.subreaper import become_subreaper
 from air_executor.store.locks import ManagerLock
 from air_executor.store.records import utc_now
 from air_executor.store.root import Root
+from air_executor.store.status import ManagerStatus, ServerStatus, write_status
 from air_executor.store.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Manager:
         self._planner = Planner(self._settings.slots)
         self._board = Board(root, self._planner, self._settings)
         self._supervision = Supervision(root, self._board, self._planner, self._selector, self._settings)
-        self._retention = Retention(root)
+        self._retention = Retention(root, self._board.runs.__contains__)
         self._reception = Reception(
             root,
             self._board,

@@ -7,28 +7,31 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from air_executor.core.events import JobCancelled, JobClosed
+from air_executor.core.events import JobCancelled, JobClosed, TasksReset
 from air_executor.errors import AirExecutorError, JobNotFoundError
 from air_executor.manager.board import Board
 from air_executor.manager.inbox import Inbox
 from air_executor.manager.job_run import JobRun
-from air_executor.store.intake import LoadedJob, read_tasks, unknown_tasks
+from air_executor.store.archive import restore_job
+from air_executor.store.intake import LoadedJob, NotLoaded, load_job, read_tasks, unknown_tasks
 from air_executor.store.records import SubmittedTask, utc_now
 from air_executor.store.requests import (
     AnyRequest,
     CancelJob,
     CloseJob,
     QueueTasks,
+    RetryTasks,
     list_requests,
     read_request,
     refuse_request,
 )
 from air_executor.store.root import Root
-from air_executor.store.views import find_stranger
+from air_executor.store.views import find_stranger, swapped_out, view_identity
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +76,8 @@ class Reception:
             self._take_in(self._inbox.look([], utc_now()))
             return
         self._take_in(self._inbox.look(None, utc_now()))
+        if not self._next_look:
+            self._merge_swapped_out()
         self.read_requests()
         for run in list(self._board.runs.values()):
             self.merge_stranger(run)
@@ -143,8 +148,40 @@ class Reception:
             run = self._running_job(request.job)
             self._board.record(run, JobClosed(at=now))
             run.journal.flush()
+        elif isinstance(request, RetryTasks):
+            self._retry(request, now)
         else:
             self._warm_up(request.environment)
+
+    def _retry(self, request: RetryTasks, now: datetime) -> None:
+        run = self._board.runs.get(request.job)
+        if run is None or run.job.state.is_terminal:
+            self._reopen(request, now)
+            return
+        tasks = run.job.tasks_to_reset(request.tasks)
+        if tasks:
+            self._board.record(run, TasksReset(at=now, tasks=tasks))
+            run.journal.flush()
+
+    def _reopen(self, request: RetryTasks, now: datetime) -> None:
+        """Have a job that was over go on."""
+        with contextlib.suppress(FileNotFoundError):
+            restore_job(self._root, request.job)
+        try:
+            loaded = load_job(self._root, request.job, now, reopen=True)
+        except FileNotFoundError:
+            loaded = NotLoaded.INCOMPLETE
+        if not isinstance(loaded, LoadedJob) or request.job in self._board.runs:
+            raise JobNotFoundError(f"there is no job {request.job} that could be retried now")
+        tasks = loaded.job.tasks_to_reset(request.tasks)
+        if not tasks:
+            return
+        event = TasksReset(at=now, tasks=tasks)
+        loaded.journal.add(event)
+        loaded.job.apply(event)
+        self._take_in([loaded])
+        # At once, before the request is answered: whoever waits then must not take the old end for the new one.
+        self._board.runs[request.job].publish_views(self._root)
 
     def _running_job(self, name: str) -> JobRun:
         if name not in self._board.runs:
@@ -154,6 +191,13 @@ class Reception:
         if run is None or run.job.state.is_terminal:
             raise JobNotFoundError(f"job {name} is over or does not exist")
         return run
+
+    def _merge_swapped_out(self) -> None:
+        """Take over strangers' files that an earlier manager swapped out for its view and was killed before it read them."""
+        for name, path in swapped_out(self._root):
+            run = self._board.runs.get(name)
+            if run is not None and view_identity(path) not in run.job.view_identities:
+                self.merge_replaced(run, path)
 
     def _merge_file(self, run: JobRun, path: Path) -> None:
         try:

@@ -24,8 +24,13 @@ _MOST_AT_ONCE = 200
 class Retention:
     """Knows the finished jobs in jobs/, oldest first, without looking at them again."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, is_active: Callable[[str], bool]) -> None:
+        """Know nothing yet.
+
+        :param is_active: claims that a job is under the manager, as one that was retried after its end.
+        """
         self._root = root
+        self._is_active = is_active
         self._own: deque[tuple[float, str]] = deque()
         """Finished jobs of people, with the Unix time of their end."""
         self._announced: deque[tuple[float, str]] = deque()
@@ -65,7 +70,7 @@ class Retention:
                 return False
             _, name = jobs.popleft()
             try:
-                if os.path.lexists(self._root.job(name)):
+                if not self._is_active(name) and os.path.lexists(self._root.job(name)):
                     move(self._root, name)
             except OSError as error:
                 _log.warning("job %s could not be moved out of jobs/: %s", name, error)

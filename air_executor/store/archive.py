@@ -30,6 +30,15 @@ def archive_job(root: Root, name: str) -> None:
     os.rename(root.job(name), target)
 
 
+def restore_job(root: Root, name: str) -> None:
+    """Move a job back from `archive/` to jobs/, unless one of its name lies there.
+
+    :raises OSError: it could not be moved, or there is none.
+    """
+    if not os.path.lexists(root.job(name)):
+        os.rename(root.archived_job(name), root.job(name))
+
+
 def remove_job(root: Root, name: str) -> None:
     """Remove a finished job, wherever it lies; for whoever lists jobs/ it is gone at once.
 

@@ -96,7 +96,7 @@ def sync_directory(path: Path) -> None:
 
 def temporary_name(stem: str) -> str:
     """Return a name that no other writer has."""
-    return f"{stem[:200]}.{secrets.token_hex(6)}"
+    return f"{stem[:230]}.{secrets.token_hex(6)}"
 
 
 def exchange(first: Path, second: Path) -> None:

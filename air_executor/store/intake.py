@@ -43,9 +43,10 @@ class LoadedJob(NamedTuple):
     """Elements of a tasks.json that somebody else put in place of ours, to be merged by `unknown_tasks`."""
 
 
-def load_job(root: Root, name: str, now: datetime) -> LoadedJob | NotLoaded:
+def load_job(root: Root, name: str, now: datetime, *, reopen: bool = False) -> LoadedJob | NotLoaded:
     """Read one job.
 
+    :param reopen: read it also if it is over, for a job that is to go on.
     :raises DamagedFileError: a file is damaged; nothing was changed.
     :raises InvalidJobError: the files hold no valid job; nothing was changed.
     :raises InvalidNameError: an id or the name is not allowed.
@@ -57,7 +58,7 @@ def load_job(root: Root, name: str, now: datetime) -> LoadedJob | NotLoaded:
     except FileNotFoundError:
         return NotLoaded.INCOMPLETE
     state = decode_json(content, SubmittedState, directory / "state.json")
-    if state.state.is_terminal:
+    if state.state.is_terminal and not reopen:
         return NotLoaded.FINISHED
     events, size = replay(directory / "journal")
     tasks_path = directory / "tasks.json"

@@ -40,13 +40,20 @@ class CloseJob(Request, frozen=True, tag="close"):
     job: str
 
 
+class RetryTasks(Request, frozen=True, tag="retry"):
+    """Run tasks again that ended without completing, also of a job that is over; None: all of them."""
+
+    job: str
+    tasks: tuple[str, ...] | None = None
+
+
 class WarmUp(Request, frozen=True, tag="warm_up"):
     """Start the warm parent of an environment before its first task arrives."""
 
     environment: str
 
 
-AnyRequest = QueueTasks | CancelJob | CloseJob | WarmUp
+AnyRequest = QueueTasks | CancelJob | CloseJob | RetryTasks | WarmUp
 
 
 def send_request(root: Root, request: Request, *, durable: bool = True) -> Path:

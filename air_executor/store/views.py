@@ -15,6 +15,7 @@ from air_executor.store.records import StateRecord, TaskRecord, state_record, ta
 from air_executor.store.root import Root
 
 _encoder = msgspec.json.Encoder()
+_TASKS_SUFFIX = "tasks"
 
 
 def encode_state(record: StateRecord) -> bytes:
@@ -40,7 +41,7 @@ def write_views(root: Root, job: Job, journal: Journal) -> Path | None:
     """
     directory = root.job(job.name)
     durable = job.options.durable and job.state.is_terminal
-    tasks = root.tmp / temporary_name(f"{job.name}.tasks")
+    tasks = root.tmp / temporary_name(f"{job.name}.{_TASKS_SUFFIX}")
     state = root.tmp / temporary_name(f"{job.name}.state")
     try:
         status = create_file(
@@ -95,6 +96,13 @@ def view_identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
+
+
+def swapped_out(root: Root) -> list[tuple[str, Path]]:
+    """Return job names and paths of tasks.json files in tmp/: ours in the making, or others' that ours replaced."""
+    marker = f".{_TASKS_SUFFIX}."
+    with os.scandir(root.tmp) as entries:
+        return [(entry.name.rpartition(marker)[0], Path(entry.path)) for entry in entries if marker in entry.name]
 
 
 def find_stranger(root: Root, job: Job) -> Path | None:

@@ -23,6 +23,9 @@ from watchdog.observers import Observer
 
 _log = logging.getLogger(__name__)
 
+# watchdog calls it an error when a watch is closed while its thread looks for events.
+logging.getLogger("watchdog.observers.inotify").addFilter(lambda record: "thread is inactive" not in record.msg)
+
 # Not the default mask: our own reading of a directory would wake us again, and again.
 _EVENTS: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
 
