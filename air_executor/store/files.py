@@ -8,7 +8,7 @@ import functools
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -62,14 +62,15 @@ def decode_json(content: bytes, kind: type[T], path: Path) -> T:
         raise DamagedFileError(f"{path}: is not valid JSON ({error}); correct or restore it") from error
 
 
-def create_file(path: Path, content: bytes, *, durable: bool) -> os.stat_result:
-    """Write a new file with mode 0600.
+def create_file(path: Path, content: bytes | Iterable[bytes], *, durable: bool) -> os.stat_result:
+    """Write a new file with mode 0600, whole or in pieces as they come.
 
     :raises FileExistsError: something of this name exists, also a symlink.
     """
     fd = os.open(path, _CREATE, 0o600)
     try:
-        write_all(fd, content)
+        for piece in (content,) if isinstance(content, bytes) else content:
+            write_all(fd, piece)
         if durable:
             # Before the rename that publishes it: after a power cut a published file must not be empty.
             os.fsync(fd)

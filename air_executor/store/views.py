@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,6 +18,7 @@ from air_executor.store.root import Root
 
 _encoder = msgspec.json.Encoder()
 _TASKS_SUFFIX = "tasks"
+_LINES_PER_PIECE = 500
 
 
 def encode_state(record: StateRecord) -> bytes:
@@ -23,11 +26,15 @@ def encode_state(record: StateRecord) -> bytes:
     return msgspec.json.format(_encoder.encode(record), indent=2) + b"\n"
 
 
-def encode_tasks(records: list[TaskRecord]) -> bytes:
-    """Return tasks.json, one task a line: quick to write, and its differences can be read."""
-    if not records:
-        return b"[]\n"
-    return b"[\n" + b",\n".join(map(_encoder.encode, records)) + b"\n]\n"
+def encode_tasks(records: Iterable[TaskRecord]) -> Iterator[bytes]:
+    """Return tasks.json in pieces, one task a line: quick to write, and its differences can be read."""
+    lines = map(_encoder.encode, records)
+    opening = b"["
+    # A view of very many tasks must never be in memory whole.
+    while piece := list(itertools.islice(lines, _LINES_PER_PIECE)):
+        yield opening + b"\n" + b",\n".join(piece)
+        opening = b","
+    yield b"[]\n" if opening == b"[" else b"\n]\n"
 
 
 def write_views(root: Root, job: Job, journal: Journal) -> Path | None:
@@ -45,7 +52,7 @@ def write_views(root: Root, job: Job, journal: Journal) -> Path | None:
     state = root.tmp / temporary_name(f"{job.name}.state")
     try:
         status = create_file(
-            tasks, encode_tasks([task_record(job.name, task) for task in job.tasks.values()]), durable=durable
+            tasks, encode_tasks(task_record(job.name, task) for task in job.tasks.values()), durable=durable
         )
         create_file(state, encode_state(state_record(job)), durable=durable)
         written = ViewWritten(at=job.updated_at, inode=status.st_ino, mtime_ns=status.st_mtime_ns)

@@ -31,8 +31,8 @@ CONFIG = {
     "core": {"plugins_folder": str(HERE / "plugins"), "parallelism": "16"},
     # What a dead scheduler left is looked for every few seconds, not every five minutes.
     "scheduler": {"orphaned_tasks_check_interval": "5", "scheduler_health_check_threshold": "15"},
-    # A missing DAG file is looked for again after a second, not a minute.
-    "workers": {"missing_dag_retry_delay": "1"},
+    # A missing DAG file is looked for again after a second, not a minute; a busy machine may answer slowly.
+    "workers": {"missing_dag_retry_delay": "1", "execution_api_timeout": "60"},
 }
 
 

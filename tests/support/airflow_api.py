@@ -63,6 +63,10 @@ class AirflowApi:
         except (httpx.TransportError, ValueError):
             return {}
 
+    def warm_up(self) -> None:
+        """Make the server build its API for tasks."""
+        self._http.get("/execution/health").raise_for_status()
+
     # --- DAGs and runs
 
     def wait_for_dags(self, dag_ids: Collection[str], timeout_s: float = 90) -> None:

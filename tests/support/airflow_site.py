@@ -131,6 +131,8 @@ class AirflowSite:
             interval_s=0.2,
             what=f"{sorted(wanted)} to be healthy",
         )
+        # The API for tasks is built at its first request, which takes seconds; better now than in the first task.
+        self.api.warm_up()
 
     def stop(self) -> None:
         """Stop every process of this site and wait until all are gone."""
@@ -139,12 +141,7 @@ class AirflowSite:
         for name in sorted(self._processes, key=lambda name: name != "scheduler"):
             self.end(name, signal.SIGTERM, grace_s=15)
         self._stop_manager()
-        # Supervisors, runners and whatever else stayed: known by the AIRFLOW_HOME that only this site has.
-        left = list(self.processes())
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, timeout=10)
+        self._kill_all_but(set())
 
     def processes(self) -> Iterator[psutil.Process]:
         """Return every living process whose environment names this site's AIRFLOW_HOME, but not this one."""
@@ -215,6 +212,20 @@ class AirflowSite:
     def log_text(self, name: str) -> str:
         """Return all that a component printed."""
         return (self.logs / f"{name}.log").read_text(errors="replace")
+
+    def use_executor(self, executor: str) -> None:
+        """Set `[core] executor` for the components that are started from now on."""
+        self.executor = executor
+        self._write_config()
+
+    def end_executor(self) -> None:
+        """End the scheduler, the manager, and whatever they leave running; the other components run on."""
+        if "scheduler" in self._processes:
+            self.end("scheduler", signal.SIGTERM, grace_s=15)
+        self._stop_manager()
+        others = {process.pid for process in self._processes.values()}
+        others |= {child.pid for pid in others for child in _children(pid)}
+        self._kill_all_but(others)
 
     # --- commands
 
@@ -289,6 +300,14 @@ class AirflowSite:
         process.send_signal(sign)
         wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, what="its end")
 
+    def _kill_all_but(self, spared: set[int]) -> None:
+        # Supervisors, runners and whatever else stayed: known by the AIRFLOW_HOME that only this site has.
+        left = [process for process in self.processes() if process.pid not in spared]
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=10)
+
     def _stop_manager(self) -> None:
         pid = self.manager_pid()
         if pid is None:
@@ -314,7 +333,7 @@ class AirflowSite:
             },
             "database": {"sql_alchemy_conn": self._database_url},
             "logging": {"base_log_folder": str(self.directory / "task-logs")},
-            "api": {"base_url": self.url, "secret_key": secrets.token_urlsafe(32)},
+            "api": {"base_url": self.url, "secret_key": self.jwt_secret[::-1]},
             "api_auth": {"jwt_secret": self.jwt_secret},
             # New and changed DAG files are to be seen at once, not after five minutes.
             "dag_processor": {"refresh_interval": "2", "min_file_process_interval": "5", "parsing_processes": "1"},
