@@ -1,0 +1,18 @@
+"""The work that is measured: as many tasks as possible that do nothing, side by side and one after the other."""
+
+from __future__ import annotations
+
+import os
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, chain
+
+WIDTH = int(os.environ.get("AIR_BENCH_WIDTH", "100"))
+LENGTH = int(os.environ.get("AIR_BENCH_LENGTH", "20"))
+
+with DAG("independent", schedule=None, max_active_tasks=1000):
+    for number in range(WIDTH):
+        BashOperator(task_id=f"true_{number}", bash_command="true")
+
+with DAG("chain", schedule=None, max_active_tasks=1000):
+    chain(*(BashOperator(task_id=f"true_{number}", bash_command="true") for number in range(LENGTH)))
