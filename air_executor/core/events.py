@@ -53,14 +53,22 @@ class TasksQueued(Event, frozen=True, tag="queued"):
 
 
 class TaskRestored(Event, frozen=True, tag="restored"):
-    """A task was taken over from tasks.json in a status other than pending, as after a `git checkout`."""
+    """A task is in a state that no other event here led to: from tasks.json after a `git checkout`, or in a compacted journal."""
 
     task: str
     status: TaskStatus
     attempt: int = 0
+    failures: int = 0
     started_at: datetime | None = None
     completed_at: datetime | None = None
     error: str | None = None
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    killed: tuple[str, ...] = ()
+    retry_at: datetime | None = None
 
 
 class TaskLaunched(Event, frozen=True, tag="launched"):

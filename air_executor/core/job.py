@@ -57,6 +57,23 @@ class Task(msgspec.Struct, kw_only=True):
     """When the next attempt may start, while the task waits for it."""
 
 
+TASK_STATE_FIELDS = (
+    "attempt",
+    "failures",
+    "started_at",
+    "completed_at",
+    "error",
+    "outcome",
+    "exit_code",
+    "signal",
+    "cpu_s",
+    "peak_memory_bytes",
+    "killed",
+    "retry_at",
+)
+"""What a task is beside its spec and status; fields of `TaskRestored` too."""
+
+
 class Job:
     """All that is known of one job, changed by `apply` alone."""
 
@@ -80,8 +97,8 @@ class Job:
         """The cancellation counts as a failure."""
         self.has_failed_fast = False
         self.is_open = accepted.options.is_open
-        self.view_identities: set[tuple[int, int]] = set()
-        """(inode, mtime in ns) of every tasks.json that the manager wrote or accepted."""
+        self.view_identities: dict[tuple[int, int], None] = {}
+        """(inode, mtime in ns) of every tasks.json that the manager wrote or accepted, oldest first."""
         self._ready: list[tuple[int, int, str]] = []
         self._listed: set[str] = set()
         """Ids in `_ready`, some of which are no longer ready: a replay launches what was never taken."""
@@ -143,6 +160,11 @@ class Job:
         new = tuple(task for task in tasks if task.id not in self.tasks)
         check_order(new, self.tasks)
         return new
+
+    def forget_old_views(self) -> None:
+        """Forget all views but the newest two: no older one can be in place any more, unless somebody put it back."""
+        for identity in list(self.view_identities)[:-2]:
+            del self.view_identities[identity]
 
     def tasks_to_reset(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
         """Return the tasks that have to run again if the wanted ones do: those, and what was skipped because of them.
@@ -210,8 +232,10 @@ class Job:
         self._move(task, event.status, event.at, check=False)
         if event.status in _STARTED and self.state is JobState.WAITING:
             self.state = JobState.WORKING
-        task.attempt = event.attempt
-        task.started_at, task.completed_at, task.error = event.started_at, event.completed_at, event.error
+        for field in TASK_STATE_FIELDS:
+            setattr(task, field, getattr(event, field))
+        if task.retry_at is not None:
+            self.delayed.add(event.task)
         self._release_dependants(task, event.at)
 
     @apply.register
@@ -284,7 +308,7 @@ class Job:
 
     @apply.register
     def _view_written(self, event: ViewWritten) -> None:
-        self.view_identities.add((event.inode, event.mtime_ns))
+        self.view_identities[event.inode, event.mtime_ns] = None
 
     def _fail(self, task: Task, event: TaskEnded) -> None:
         task.failures += 1

@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 
 from air_executor.core.job import Job
+from air_executor.core.snapshot import snapshot
 from air_executor.manager.launcher import ServerKey
 from air_executor.process.protocol import Launch
 from air_executor.store.ended import mark_ended
+from air_executor.store.files import temporary_name
 from air_executor.store.journal import Journal
 from air_executor.store.root import Root
 from air_executor.store.views import write_views
@@ -43,6 +45,10 @@ class JobRun:
             return None
         begin = time.monotonic()
         stranger = write_views(root, self.job, self.journal)
+        if self.journal.is_long:
+            # Now, as every event that was collected has just been written.
+            self.job.forget_old_views()
+            self.journal.compact(snapshot(self.job), root.tmp / temporary_name(f"{self.job.name}.journal"))
         self._view_pause_s = (time.monotonic() - begin) * _VIEW_COST_FACTOR
         self.view_due = None
         return stranger

@@ -178,6 +178,12 @@ def _restored(task_id: str, task: SubmittedTask, now: datetime) -> list[Event]:
             started_at=task.started_at and as_utc(task.started_at, now),
             completed_at=task.completed_at and as_utc(task.completed_at, now),
             error=task.error,
+            outcome=task.outcome,
+            exit_code=task.exit_code,
+            signal=task.signal,
+            cpu_s=task.cpu_s,
+            peak_memory_bytes=task.peak_memory_bytes,
+            killed=task.killed,
         )
     ]
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from air_executor.core.events import AnyEvent, Event
 from air_executor.errors import DamagedFileError
-from air_executor.store.files import MAX_FILE_BYTES, read_bytes, sync_directory, write_all
+from air_executor.store.files import MAX_FILE_BYTES, create_file, read_bytes, sync_directory, write_all
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AnyEvent)
 _CHECKSUM_DIGITS = 8
+_COMPACT_AT_BYTES = 64 * 1024 * 1024
 
 
 class Journal:
@@ -32,12 +34,18 @@ class Journal:
         self._durable = durable
         self._size = size
         self._exists = size > 0
+        self._compact_at = max(_COMPACT_AT_BYTES, size)
         self._pending: list[bytes] = []
 
     @property
     def has_pending(self) -> bool:
         """Claim that `flush` has something to write."""
         return bool(self._pending)
+
+    @property
+    def is_long(self) -> bool:
+        """Claim that the file has grown so much that `compact` is worth its time."""
+        return self._size > self._compact_at
 
     def add(self, event: Event) -> None:
         """Collect an event for the next `flush`."""
@@ -69,6 +77,19 @@ class Journal:
         self._exists = True
         self._size += len(content)
         self._pending.clear()
+
+    def compact(self, events: Iterable[Event], aside: Path) -> None:
+        """Replace the file by one that holds only these events; `flush` must have written all that was collected.
+
+        :param aside: path of a new file on the same file system.
+        :raises OSError: it could not be written; the journal is as it was.
+        """
+        status = create_file(aside, map(_line, events), durable=self._durable)
+        os.rename(aside, self._path)
+        if self._durable:
+            sync_directory(self._path.parent)
+        self._size = status.st_size
+        self._compact_at = max(_COMPACT_AT_BYTES, 3 * self._size)
 
 
 def replay(path: Path) -> tuple[list[AnyEvent], int]:

@@ -62,6 +62,12 @@ class SubmittedTask(TaskSpec, frozen=True, kw_only=True):
     completed_at: datetime | None = None
     error: str | None = None
     attempt: int = 0
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    killed: tuple[str, ...] = ()
 
 
 class SubmittedState(msgspec.Struct, kw_only=True):

@@ -28,6 +28,8 @@ HERE = Path(__file__).parent
 EXECUTOR = os.environ.get("AIR_TEST_EXECUTOR", AIR_EXECUTOR)
 
 CONFIG = {
+    # With the default of 15 connections, tasks that start at once can block each other in the API server for 30 s.
+    "database": {"sql_alchemy_pool_size": "40", "sql_alchemy_max_overflow": "20"},
     "core": {"plugins_folder": str(HERE / "plugins"), "parallelism": "16"},
     # What a dead scheduler left is looked for every few seconds, not every five minutes.
     "scheduler": {"orphaned_tasks_check_interval": "5", "scheduler_health_check_threshold": "15"},
