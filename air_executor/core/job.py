@@ -282,7 +282,7 @@ class Job:
         self.cancel_reason, self.is_unusable, self.has_failed_fast, self.error = None, False, False, None
         for task_id in event.tasks:
             task = self._task(task_id)
-            self._move(task, TaskStatus.PENDING, event.at)
+            self._move(task, TaskStatus.PENDING, event.at, check=False)
             task.failures = 0
             task.started_at = task.completed_at = task.retry_at = None
             task.error = task.outcome = task.exit_code = task.signal = None

@@ -54,9 +54,9 @@ TASK_TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.PENDING: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED, TaskStatus.SKIPPED, TaskStatus.FAILED}),
     TaskStatus.RUNNING: frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.PENDING}),
     TaskStatus.COMPLETED: frozenset(),
-    TaskStatus.FAILED: frozenset({TaskStatus.PENDING}),
-    TaskStatus.CANCELLED: frozenset({TaskStatus.PENDING}),
-    TaskStatus.SKIPPED: frozenset({TaskStatus.PENDING}),
+    TaskStatus.FAILED: frozenset(),
+    TaskStatus.CANCELLED: frozenset(),
+    TaskStatus.SKIPPED: frozenset(),
 }
-"""Where a task may go from a status. `running` to `pending` is a retry, or an attempt that never started; the other ways to
-`pending` are a person's wish to run it again."""
+"""Where a task may go from a status by itself. `running` to `pending` is a retry, or an attempt that never started.
+Only a person's wish (`TasksReset`) leads out of a terminal status."""
