@@ -54,6 +54,10 @@ class SubmissionError(AirExecutorError):
     """The submission could not be written to disk; nothing of it was kept."""
 
 
+class NotInsideTaskError(AirExecutorError):
+    """This works only in a task that Air-Executor runs."""
+
+
 class ManagerRunningError(AirExecutorError):
     """A manager runs on this base path already: `air-executor manager stop` ends it."""
 

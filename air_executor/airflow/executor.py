@@ -331,6 +331,10 @@ class AirExecutorExecutor(BaseExecutor):
         elif ended.verdict is Verdict.SUPERSEDED:
             self.running.discard(job.key)
             self.log.info("%s is no longer this executor's: %s", job.key, ended.reason)
+        elif ended.verdict is Verdict.STOPPED:
+            # Needed all the same: a cleared task instance waits for this event to be queued anew.
+            self.log.info("%s was stopped. %s", job.key, ended.reason)
+            self.change_state(job.key, job.failure_state, ended.reason)
         else:
             log_path = None if ended.is_in_task_log else job.log_path
             self._report_failure(job.key, job.failure_state, log_path, ended.reason)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 SUPERSEDED = 75
 """The task instance runs elsewhere, was changed, or is gone: neither success nor failure of this attempt."""
+STOPPED_BY_SERVER = 76
+"""It ran, and was ended because the task instance was marked, cleared or deleted meanwhile."""
 COULD_NOT_RUN = 70
 """The workload was read but could not be run; the reason is in the task's log and the last line of stderr."""
 UNREADABLE_WORKLOAD = 66
 """The workload could not be read, so the task's log is not known; the reason is the last line of stderr."""
 _ORDINARY_FAILURE = 1
-_RESERVED = frozenset({SUPERSEDED, COULD_NOT_RUN, UNREADABLE_WORKLOAD})
+_RESERVED = frozenset({SUPERSEDED, STOPPED_BY_SERVER, COULD_NOT_RUN, UNREADABLE_WORKLOAD})
 
 
 def from_supervisor(code: int) -> int:

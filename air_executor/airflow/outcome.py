@@ -62,6 +62,8 @@ class Verdict(Enum):
     """Airflow's supervisor ran to its end."""
     FAILED = "failed"
     """The workload did not run to its end, or its process failed."""
+    STOPPED = "stopped"
+    """A person or the scheduler took the task instance away while it ran: a failure that is nobody's fault."""
     SUPERSEDED = "superseded"
     """The task instance is no longer this attempt's business: report nothing."""
 
@@ -85,6 +87,9 @@ def judge(job: EndedJob, task: EndedTask | None, last_output: str = "") -> Outco
         return _fail(job.name, job.error or "its files are not valid", "")
     if task.exit_code == exit_codes.SUPERSEDED:
         return Outcome(Verdict.SUPERSEDED, f"Job {job.name}: {_last_line(last_output) or 'superseded'}")
+    if task.exit_code == exit_codes.STOPPED_BY_SERVER:
+        reason = "ended, because its task instance was marked, cleared or deleted while it ran"
+        return Outcome(Verdict.STOPPED, f"Job {job.name}: {reason}", is_in_task_log=True)
     if job.state is JobState.CANCELLED or task.status is TaskStatus.CANCELLED:
         return _fail(job.name, task.error or job.error or "the job was cancelled", "")
     if task.exit_code in (exit_codes.COULD_NOT_RUN, exit_codes.UNREADABLE_WORKLOAD):

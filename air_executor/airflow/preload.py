@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from air_executor.airflow.options import Options
     from air_executor.airflow.runner import WorkloadRunner
+    from air_executor.airflow.supervision import Supervision
 
 MODULES = (
     # Supervisor and task process.
@@ -89,11 +90,14 @@ def load() -> WorkloadRunner:
     from air_executor.airflow import compat
     from air_executor.airflow.options import read_options
     from air_executor.airflow.runner import WorkloadRunner
+    from air_executor.airflow.supervision import Supervision
 
     options = read_options(lambda section, name: compat.read_setting(None, section, name), os.environ)
+    supervision = Supervision(prompt=options.prompt_exit)
     for name, step in _list_steps(options):
         _try(name, step)
-    run_workload = WorkloadRunner()
+    _try("watch supervisors", supervision.install)
+    run_workload = WorkloadRunner(supervision)
     _try("close the database", _dispose_orm)
     _report_threads()
     return run_workload
@@ -113,8 +117,6 @@ def _list_steps(options: Options) -> list[tuple[str, Callable[[], object]]]:
         ]
     if options.preload_listeners:
         steps.append(("load listeners", compat.load_listeners))
-    if options.prompt_exit:
-        steps.append(("watch for prompt exits", _install_prompt_exit))
     # Last: what libraries say while they are imported is nobody's news.
     steps.append(("set up logging", _set_up_logging))
     return steps
@@ -164,13 +166,6 @@ def _read_bundles() -> None:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
     DagBundlesManager()  # type: ignore[no-untyped-call] # Airflow's
-
-
-def _install_prompt_exit() -> None:
-    from air_executor.airflow import prompt_exit
-
-    if not prompt_exit.install():
-        print("warm parent: this Airflow or kernel does not allow prompt exits", file=sys.stderr, flush=True)
 
 
 def _dispose_orm() -> None:

@@ -7,61 +7,72 @@ selector becomes readable when the process can be reaped. It also sends a heartb
 
 from __future__ import annotations
 
-import functools
 import os
 import selectors
-from collections.abc import Callable
+import time
 from typing import Any
 
-from air_executor.airflow import compat
+_LEFTOVER_PAUSE_S = 0.02
+_LEFTOVER_PATIENCE_S = 1.0
+"""So long may what a task left behind go on writing to its log; then it is ended with the task anyway."""
 
-_METHOD = "_monitor_subprocess"
 
-
-class _ProcessDescriptor:
-    """A pidfd that looks enough like a socket for the supervisor, which closes what has nothing more to say."""
+class ProcessWatch:
+    """A pidfd in a supervisor's selector, where it looks like one of its sockets."""
 
     def __init__(self, descriptor: int) -> None:
+        """Take over an open pidfd."""
         self._descriptor = descriptor
+        self._has_ended = False
 
     def fileno(self) -> int:
+        """Return the descriptor, for the selector."""
         return self._descriptor
 
-    def close(self) -> None:
+    def handle(self, _: object) -> bool:
+        """Be called by the supervisor because the process has ended; tell it to go on watching.
+
+        A pidfd stays readable. So as long as something that the task left behind holds one of the sockets open, the
+        supervisor comes round here, and not only when its patience is long over.
+        """
+        if self._has_ended:
+            time.sleep(_LEFTOVER_PAUSE_S)
+        self._has_ended = True
+        return True
+
+    def close(self, _: object = None) -> None:
+        """Close the pidfd; idempotent."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
-def install() -> tuple[str, ...]:
-    """Make every supervisor class of this process watch a pidfd; return the names of the classes changed.
-
-    Idempotent. A class without the expected method is left as it is: it then waits as Airflow does.
-    """
-    if not hasattr(os, "pidfd_open"):
-        return ()
-    installed = []
-    for supervised in compat.find_supervised_classes():
-        original = supervised.__dict__.get(_METHOD)
-        if original is None or hasattr(original, "__wrapped__"):
-            continue
-        setattr(supervised, _METHOD, _watch_pidfd(original))
-        installed.append(supervised.__name__)
-    return tuple(installed)
+def is_possible() -> bool:
+    """Tell whether this kernel and Python have pidfds."""
+    return hasattr(os, "pidfd_open")
 
 
-def _watch_pidfd(original: Callable[[Any], None]) -> Callable[[Any], None]:
-    @functools.wraps(original)
-    def monitor(self: Any) -> None:
-        _count_start_as_heartbeat(self)
-        descriptor = _register(self)
-        try:
-            original(self)
-        finally:
-            if descriptor is not None:
-                descriptor.close()
+def watch(supervised: Any) -> ProcessWatch | None:
+    """Watch the process of a supervisor; None where that is not possible, and nothing is changed then."""
+    _count_start_as_heartbeat(supervised)
+    try:
+        process = ProcessWatch(os.pidfd_open(supervised.pid))
+    except (OSError, AttributeError):
+        return None
+    try:
+        # The supervisor's protocol: a handler that tells whether more may come, and what to do when not.
+        supervised.selector.register(process, selectors.EVENT_READ, (process.handle, process.close))
+    except (OSError, AttributeError, ValueError, KeyError):
+        process.close()
+        return None
+    return process
 
-    return monitor
+
+def shorten_patience(module: Any) -> None:
+    """Have a module of Airflow wait a second, not a minute, for sockets that outlive the process of a task."""
+    patience_s = getattr(module, "SOCKET_CLEANUP_TIMEOUT", None)
+    if patience_s is not None:
+        module.SOCKET_CLEANUP_TIMEOUT = min(patience_s, _LEFTOVER_PATIENCE_S)
 
 
 def _count_start_as_heartbeat(supervised: Any) -> None:
@@ -69,26 +80,3 @@ def _count_start_as_heartbeat(supervised: Any) -> None:
     started_at = getattr(supervised, "_last_successful_heartbeat", 0)
     if started_at and getattr(supervised, "_last_heartbeat_attempt", None) == 0:
         supervised._last_heartbeat_attempt = started_at
-
-
-def _register(supervised: Any) -> _ProcessDescriptor | None:
-    """Watch the process of a supervisor; None where that is not possible, and nothing is changed then."""
-    try:
-        descriptor = _ProcessDescriptor(os.pidfd_open(supervised.pid))
-    except (OSError, AttributeError):
-        return None
-
-    def stop_watching(watched: _ProcessDescriptor) -> None:
-        supervised.selector.unregister(watched)
-
-    try:
-        # The supervisor's protocol: a handler that tells whether more may come, and what to do when not.
-        supervised.selector.register(descriptor, selectors.EVENT_READ, (_expect_nothing_more, stop_watching))
-    except (OSError, AttributeError, ValueError, KeyError):
-        descriptor.close()
-        return None
-    return descriptor
-
-
-def _expect_nothing_more(_: _ProcessDescriptor) -> bool:
-    return False

@@ -18,13 +18,16 @@ import msgspec
 
 from air_executor.airflow import compat, exit_codes, task_log
 from air_executor.airflow.environment_snapshot import TEAM_VARIABLE
+from air_executor.airflow.supervision import Supervision
 from air_executor.process.protocol import Launch
 
 
 class WorkloadRunner:
     """Runs workloads; made once in the warm parent, called once in each fork."""
 
-    def __init__(self) -> None:
+    def __init__(self, supervision: Supervision) -> None:
+        """Prepare what each fork would otherwise do again."""
+        self._supervision = supervision
         self._decoder = compat.make_workload_decoder()
 
     def __call__(self, launch: Launch) -> int:
@@ -37,7 +40,8 @@ class WorkloadRunner:
         except _UnreadableWorkloadError as error:
             _print_error(str(error))
             return exit_codes.UNREADABLE_WORKLOAD
-        return _run(workload)
+        code = _run(workload)
+        return exit_codes.STOPPED_BY_SERVER if self._supervision.was_stopped_by_server else code
 
     def _take(self, path: str | None) -> Any:
         if path is None:

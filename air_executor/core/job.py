@@ -382,7 +382,7 @@ class Job:
         for task in self.tasks.values():
             if task.status is TaskStatus.PENDING:
                 self._move(task, TaskStatus.CANCELLED, at)
-                task.completed_at = at
+                task.completed_at, task.retry_at = at, None
         self._ready.clear()
         self._listed.clear()
         self.delayed.clear()

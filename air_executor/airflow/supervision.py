@@ -1,0 +1,52 @@
+"""Wraps the loop in which Airflow's supervisor watches a task: makes its exits prompt, and learns why it ended."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from air_executor.airflow import compat, prompt_exit
+
+_METHOD = "_monitor_subprocess"
+_STOPPED_BY_SERVER = "SERVER_TERMINATED"
+
+
+class Supervision:
+    """What was seen of the supervisor in this process; each runner has one."""
+
+    def __init__(self, *, prompt: bool) -> None:
+        """Change nothing yet."""
+        self.was_stopped_by_server = False
+        """The API server said that the task shall not run on: it was marked, cleared or deleted."""
+        self._prompt = prompt and prompt_exit.is_possible()
+
+    def install(self) -> tuple[str, ...]:
+        """Wrap every supervisor class of this process; return the names of the classes changed.
+
+        Idempotent. A class without the expected method is left as it is: it then waits as Airflow does.
+        """
+        installed = []
+        for supervised in compat.find_supervised_classes():
+            original = supervised.__dict__.get(_METHOD)
+            if original is None or hasattr(original, "__wrapped__"):
+                continue
+            setattr(supervised, _METHOD, self._wrap(original))
+            if self._prompt:
+                prompt_exit.shorten_patience(sys.modules.get(original.__module__))
+            installed.append(supervised.__name__)
+        return tuple(installed)
+
+    def _wrap(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+        @functools.wraps(original)
+        def monitor(supervised: Any) -> None:
+            process = prompt_exit.watch(supervised) if self._prompt else None
+            try:
+                original(supervised)
+            finally:
+                if process is not None:
+                    process.close()
+                self.was_stopped_by_server = getattr(supervised, "_terminal_state", None) == _STOPPED_BY_SERVER
+
+        return monitor
