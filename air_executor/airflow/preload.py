@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from air_executor.airflow.options import Options
     from air_executor.airflow.runner import WorkloadRunner
-    from air_executor.airflow.supervision import Supervision
 
 MODULES = (
     # Supervisor and task process.

@@ -187,6 +187,18 @@ def test_a_superseded_workload_frees_its_slot_without_an_event(executor, client)
     assert not executor.running
 
 
+def test_a_cleared_task_gets_the_event_it_waits_for_and_no_complaint(executor, client, logged):
+    workload = make_workload()
+    hand_over(executor, workload)
+    client.end(
+        next(iter(client.specs)), JobState.FAILED, exit_code=exit_codes.STOPPED_BY_SERVER, outcome=Outcome.FAILED
+    )
+    executor.sync()
+    assert executor.get_event_buffer()[workload.ti.key][0] == compat.TASK_FAILED
+    assert logged == []
+    assert audit_log(executor) == []
+
+
 def test_a_vanished_job_is_lost(executor, client):
     workload = make_workload()
     hand_over(executor, workload)

@@ -22,6 +22,12 @@ def test_a_superseded_workload_is_neither_success_nor_failure():
     assert end(exit_code=exit_codes.SUPERSEDED, outcome=Outcome.FAILED).verdict is Verdict.SUPERSEDED
 
 
+def test_a_stopped_task_is_no_failure_of_its_own():
+    found = end(exit_code=exit_codes.STOPPED_BY_SERVER, outcome=Outcome.FAILED)
+    assert found.verdict is Verdict.STOPPED
+    assert "marked, cleared or deleted" in found.reason
+
+
 def test_what_could_not_run_is_told_in_the_runners_words():
     found = end(
         exit_code=exit_codes.COULD_NOT_RUN, outcome=Outcome.FAILED, output="noise\nair-executor: token expired\n"
@@ -86,6 +92,8 @@ def test_a_long_reason_is_cut():
     assert len(end(error="x" * 10_000, outcome=Outcome.NOT_STARTED).reason) < 2100
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (75, 1), (70, 1), (66, 1), (-9, 137), (126, 126)])
+@pytest.mark.parametrize(
+    ("code", "expected"), [(0, 0), (1, 1), (75, 1), (76, 1), (70, 1), (66, 1), (-9, 137), (126, 126)]
+)
 def test_exit_codes_of_task_processes_do_not_collide_with_ours(code, expected):
     assert exit_codes.from_supervisor(code) == expected

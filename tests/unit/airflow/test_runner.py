@@ -13,6 +13,7 @@ import pytest
 from air_executor.airflow import compat, exit_codes, task_log
 from air_executor.airflow import runner as runner_module
 from air_executor.airflow.runner import WorkloadRunner
+from air_executor.airflow.supervision import Supervision
 from air_executor.process.protocol import Launch
 from tests.unit.airflow.conftest import TOKEN, make_workload
 
@@ -32,8 +33,13 @@ def events(monkeypatch):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, events):
+    supervision = Supervision(prompt=False)
+
     def run(effect, workload=None, text=None):
         def act(workload, *, server, title):
+            supervision.was_stopped_by_server = effect == "stopped"
+            if effect == "stopped":
+                return -9
             if isinstance(effect, Exception):
                 raise effect
             return effect
@@ -42,7 +48,7 @@ def run(tmp_path, monkeypatch, events):
         path = tmp_path / "workload.json"
         path.write_text(text if text is not None else (workload or make_workload()).model_dump_json())
         launch = Launch(attempt_id="a/b/1", log_path="x", command="airflow-workload", workload_path=str(path))
-        code = WorkloadRunner()(launch)
+        code = WorkloadRunner(supervision)(launch)
         assert not path.exists(), "it holds a token"
         return code
 
@@ -57,6 +63,10 @@ def make_token(expires_in_s):
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (-9, 137)])
 def test_the_supervisors_code_is_passed_on(run, code, expected):
     assert run(code) == expected
+
+
+def test_a_task_that_the_server_stopped_is_told_from_one_that_was_killed(run):
+    assert run("stopped") == exit_codes.STOPPED_BY_SERVER
 
 
 @pytest.mark.parametrize("status_code", [404, 409, 410])
@@ -110,7 +120,7 @@ def test_an_invalid_workload_is_described_without_its_contents(run, text, capsys
 
 def test_a_missing_workload_is_named(capsys):
     launch = Launch(attempt_id="a", log_path="x", command="x", workload_path="/nowhere/workload.json")
-    assert WorkloadRunner()(launch) == exit_codes.UNREADABLE_WORKLOAD
+    assert WorkloadRunner(Supervision(prompt=False))(launch) == exit_codes.UNREADABLE_WORKLOAD
     assert "/nowhere/workload.json cannot be read" in capsys.readouterr().err
 
 
