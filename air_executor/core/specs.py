@@ -98,7 +98,7 @@ def check_tasks(tasks: tuple[TaskSpec, ...]) -> None:
     """Check ids and commands of tasks that arrive together.
 
     :raises InvalidNameError: an id is not allowed.
-    :raises InvalidJobError: an id occurs twice, or a command is empty or holds a zero byte.
+    :raises InvalidJobError: an id occurs twice, or a task cannot run with what it holds.
     """
     seen: set[str] = set()
     for task in tasks:
@@ -108,10 +108,22 @@ def check_tasks(tasks: tuple[TaskSpec, ...]) -> None:
         seen.add(task.id)
         if not task.command.strip():
             raise InvalidJobError(f"task {task.id!r}: `command` is empty")
-        if any("\0" in word for word in (task.command, *task.args, *task.env, *task.env.values())):
+        text = " ".join((task.command, *task.args, *task.env, *task.env.values(), task.cwd or ""))
+        if "\0" in text:
             raise InvalidJobError(f"task {task.id!r}: command, arguments and environment cannot hold a zero byte")
+        if not _is_unicode(text):
+            raise InvalidJobError(f"task {task.id!r}: command, arguments and environment must be Unicode text")
         for name in task.env:
             if not name or "=" in name:
                 raise InvalidJobError(f"task {task.id!r}: `env`: {name!r} cannot be the name of a variable")
         if task.cwd is not None and not task.cwd.startswith("/"):
             raise InvalidJobError(f"task {task.id!r}: `cwd` must be an absolute path, not {task.cwd!r}")
+
+
+def _is_unicode(text: str) -> bool:
+    # A surrogate stands for a byte that is not UTF-8, as in arguments that a shell passes on: JSON cannot hold it.
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
