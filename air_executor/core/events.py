@@ -101,6 +101,12 @@ class TaskEnded(Event, frozen=True, tag="ended"):
     retry_at: datetime | None = None
 
 
+class TasksOrphaned(Event, frozen=True, tag="orphaned"):
+    """Tasks depend on one that nobody has queued, and nothing runs any more that could: they fail."""
+
+    tasks: tuple[str, ...]
+
+
 class TasksReset(Event, frozen=True, tag="reset"):
     """Somebody wants tasks that ended without completing to run again; a job that was over goes on."""
 
@@ -140,6 +146,7 @@ AnyEvent = (
     | TaskLaunched
     | LaunchVoided
     | TaskEnded
+    | TasksOrphaned
     | TasksReset
     | JobCancelled
     | JobClosed

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Sequence
 
 from air_executor.core.specs import TaskSpec
 from air_executor.errors import DependencyError
 
 
-def check_order(tasks: Iterable[TaskSpec], known: Container[str] = frozenset()) -> None:
-    """Check that every dependency exists and that none leads back to its start.
-
-    `known` are the ids of tasks that the job has already: they cannot depend on new ones, so a cycle lies within `tasks`.
+def check_order(tasks: Sequence[TaskSpec]) -> None:
+    """Check tasks that are all that their job will have: every dependency exists and none leads back to its start.
 
     :raises DependencyError: naming the unknown id, or the path of the cycle.
     """
-    new = {task.id: task for task in tasks}
-    for task in new.values():
+    ids = {task.id for task in tasks}
+    for task in tasks:
         for dependency in task.dependencies:
-            if dependency not in new and dependency not in known:
+            if dependency not in ids:
                 raise DependencyError(
-                    f"task {task.id!r} depends on {dependency!r}, which the job does not have: "
-                    "correct `dependencies`, or queue that task first"
+                    f"task {task.id!r} depends on {dependency!r}, which the job does not have: correct `dependencies`"
                 )
+    check_acyclic(tasks)
+
+
+def check_acyclic(tasks: Iterable[TaskSpec]) -> None:
+    """Check that no dependency among these tasks leads back to its start; what is not among them is not followed.
+
+    :raises DependencyError: naming the path of the cycle.
+    """
+    new = {task.id: task for task in tasks}
     done: set[str] = set()
     for start in new:
         if start not in done:

@@ -20,11 +20,12 @@ from air_executor.core.events import (
     TaskEnded,
     TaskLaunched,
     TaskRestored,
+    TasksOrphaned,
     TasksQueued,
     TasksReset,
     ViewWritten,
 )
-from air_executor.core.graph import check_order
+from air_executor.core.graph import check_acyclic
 from air_executor.core.specs import TaskSpec, check_tasks
 from air_executor.core.states import TASK_TRANSITIONS, JobState, TaskStatus
 from air_executor.errors import InvalidJobError, InvalidTransitionError, TaskConflictError
@@ -125,7 +126,7 @@ class Job:
         while self._ready:
             task = self.tasks[heapq.heappop(self._ready)[2]]
             self._listed.discard(task.spec.id)
-            if task.status is TaskStatus.PENDING and task.unmet == 0 and task.retry_at is None:
+            if _is_ready(task):
                 return task
         return None
 
@@ -146,8 +147,11 @@ class Job:
 
         Queuing the same task again adds nothing, so that a retried task may queue its children anew.
 
+        They may depend on tasks that somebody else queues later; `orphans` are those that wait in vain.
+
         :raises TaskConflictError: an id exists with another command.
-        :raises InvalidJobError: see `check_tasks` and `check_order`.
+        :raises DependencyError: the dependencies, also those of tasks that waited for these, form a cycle.
+        :raises InvalidJobError: see `check_tasks`.
         """
         check_tasks(tasks)
         for task in tasks:
@@ -158,8 +162,24 @@ class Job:
                     f"({_shown(known.spec)}, not {_shown(task)}): choose another id"
                 )
         new = tuple(task for task in tasks if task.id not in self.tasks)
-        check_order(new, self.tasks)
+        # Known tasks can be part of a cycle only if one of them has waited for a new one.
+        waiting: list[TaskSpec] = []
+        if any(task.id in self._dependants for task in new):
+            waiting = [task.spec for task in self.tasks.values() if task.unmet]
+        check_acyclic([*new, *waiting])
         return new
+
+    def orphans(self) -> tuple[str, ...]:
+        """Return the tasks that wait for one which nobody has queued, if nothing is left that could queue it."""
+        if not self.counts[TaskStatus.PENDING] or self.running or self.delayed or self.is_open:
+            return ()
+        if any(_is_ready(self.tasks[name]) for name in self._listed):
+            return ()
+        return tuple(
+            task.spec.id
+            for task in self.tasks.values()
+            if task.status is TaskStatus.PENDING and not self.tasks.keys() >= set(task.spec.dependencies)
+        )
 
     def forget_old_views(self) -> None:
         """Forget all views but the newest two: no older one can be in place any more, unless somebody put it back."""
@@ -230,13 +250,14 @@ class Job:
     def _restored(self, event: TaskRestored) -> None:
         task = self._task(event.task)
         self._move(task, event.status, event.at, check=False)
-        if event.status in _STARTED and self.state is JobState.WAITING:
+        if (event.attempt or event.status in _STARTED) and self.state is JobState.WAITING:
             self.state = JobState.WORKING
         for field in TASK_STATE_FIELDS:
             setattr(task, field, getattr(event, field))
         if task.retry_at is not None:
             self.delayed.add(event.task)
         self._release_dependants(task, event.at)
+        self._fail_fast(event.at)
 
     @apply.register
     def _launched(self, event: TaskLaunched) -> None:
@@ -276,6 +297,16 @@ class Job:
             self._move(task, TaskStatus.CANCELLED, event.at)
         else:
             self._fail(task, event)
+
+    @apply.register
+    def _orphaned(self, event: TasksOrphaned) -> None:
+        for task_id in event.tasks:
+            task = self._task(task_id)
+            missing = next((name for name in task.spec.dependencies if name not in self.tasks), None)
+            self._move(task, TaskStatus.FAILED, event.at)
+            task.completed_at = event.at
+            task.error = f"never started: it depends on {missing!r}, which nobody has queued"
+            self._skip_dependants(task, event.at)
 
     @apply.register
     def _reset(self, event: TasksReset) -> None:
@@ -320,18 +351,22 @@ class Job:
         task.completed_at = event.at
         self._move(task, TaskStatus.FAILED, event.at)
         self._skip_dependants(task, event.at)
+        self._fail_fast(event.at)
+
+    def _fail_fast(self, at: datetime) -> None:
         is_too_much = self.counts[TaskStatus.FAILED] > self.options.tolerated_failures
         if self.options.fail_fast and is_too_much and not self.has_failed_fast:
             self.has_failed_fast = True
-            self._cancel_pending(event.at)
+            self._cancel_pending(at)
 
     def _connect(self, task: Task, at: datetime) -> None:
         for dependency_id in task.spec.dependencies:
-            dependency = self.tasks[dependency_id]
-            if dependency.status is not TaskStatus.COMPLETED:
+            dependency = self.tasks.get(dependency_id)
+            if dependency is None or dependency.status is not TaskStatus.COMPLETED:
                 task.unmet += 1
                 self._dependants.setdefault(dependency_id, []).append(task.spec.id)
-        broken = [name for name in task.spec.dependencies if _will_never_complete(self.tasks[name])]
+        known = [self.tasks[name] for name in task.spec.dependencies if name in self.tasks]
+        broken = [dependency.spec.id for dependency in known if _will_never_complete(dependency)]
         if self.is_stopping:
             self._move(task, TaskStatus.CANCELLED, at)
             task.completed_at = at
@@ -428,6 +463,10 @@ class Job:
 
 
 _STARTED = frozenset({TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED})
+
+
+def _is_ready(task: Task) -> bool:
+    return task.status is TaskStatus.PENDING and task.unmet == 0 and task.retry_at is None
 
 
 def _will_never_complete(task: Task) -> bool:

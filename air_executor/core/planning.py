@@ -99,7 +99,7 @@ class Planner:
         actions: list[Action] = []
         self._fire_timers(now, actions)
         for job in self._dirty.values():
-            if job.is_done:
+            if job.is_done or job.orphans():
                 actions.append(FinishJob(job))
             elif job.is_stopping:
                 actions.extend(

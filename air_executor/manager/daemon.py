@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from air_executor.core.events import JobFinished
+from air_executor.core.events import JobFinished, TasksOrphaned
 from air_executor.core.planning import FinishJob, Planner, StartTask, StopTask
 from air_executor.core.states import JobState
 from air_executor.errors import AirExecutorError
@@ -124,6 +124,9 @@ class Manager:
         # The last task may have queued another one just before it exited.
         self._reception.read_requests()
         self._reception.merge_stranger(run)
+        orphans = run.job.orphans()
+        if orphans:
+            self._board.record(run, TasksOrphaned(at=utc_now(), tasks=orphans))
         if not run.job.is_done:
             return
         state, error = run.job.outcome_state()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from air_executor.core.events import Event, JobAccepted, TaskRestored, TasksQueued, ViewWritten
-from air_executor.core.graph import check_order
+from air_executor.core.graph import check_acyclic, check_order
 from air_executor.core.job import Job
 from air_executor.core.specs import check_tasks
 from air_executor.core.states import TaskStatus
@@ -144,7 +144,10 @@ def _accept(directory: Path, name: str, state: SubmittedState, now: datetime) ->
     if not specs and not state.options.is_open:
         raise InvalidJobError(f"{path}: holds no task; give the job at least one")
     check_tasks(specs)
-    check_order(specs)
+    if state.options.is_open:
+        check_acyclic(specs)
+    else:
+        check_order(specs)
     accepted = JobAccepted(
         at=now,
         id=state.id or str(uuid.uuid4()),

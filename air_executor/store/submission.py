@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from air_executor.core.graph import check_order
+from air_executor.core.graph import check_acyclic, check_order
 from air_executor.core.names import is_plain_name
 from air_executor.core.specs import JobSpec, check_job
 from air_executor.core.states import JobState, TaskStatus
@@ -34,7 +34,9 @@ def submit_job(root: Root, spec: JobSpec, attachments: Mapping[str, bytes] | Non
     :raises JobExistsError: there is a job of this name.
     :raises SubmissionError: it could not be written; nothing of it was kept.
     """
-    check_order(check_job(spec).tasks)
+    check_job(spec)
+    # Into an open job others may queue what is missing.
+    (check_acyclic if spec.options.is_open else check_order)(spec.tasks)
     job_id = str(uuid.uuid4())
     target = root.job(spec.name)
     aside = root.tmp / temporary_name(spec.name)
@@ -45,7 +47,7 @@ def submit_job(root: Root, spec: JobSpec, attachments: Mapping[str, bytes] | Non
         # A directory may be renamed over an empty one only, so that a job which is there is never replaced.
         os.rename(aside, target)
         if spec.options.durable:
-            sync_directory(root.jobs)
+            _make_name_durable(root.jobs, target, aside)
     except OSError as error:
         _discard(aside)
         if os.path.lexists(target) and error.errno in _NAME_TAKEN:
@@ -57,6 +59,15 @@ def submit_job(root: Root, spec: JobSpec, attachments: Mapping[str, bytes] | Non
         _discard(aside)
         raise
     return job_id
+
+
+def _make_name_durable(jobs: Path, target: Path, aside: Path) -> None:
+    try:
+        sync_directory(jobs)
+    except OSError:
+        # Whoever is told that it was not submitted submits it again: it must not run as well.
+        os.rename(target, aside)
+        raise
 
 
 _NAME_TAKEN = frozenset({17, 39, 20})  # EEXIST, ENOTEMPTY, ENOTDIR

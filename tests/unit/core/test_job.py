@@ -11,6 +11,7 @@ from air_executor.core.events import (
     LaunchVoided,
     Outcome,
     TaskRestored,
+    TasksOrphaned,
     TasksQueued,
     TasksReset,
 )
@@ -100,8 +101,38 @@ def test_the_same_task_again_adds_nothing_and_another_one_of_its_id_is_refused()
         job.new_tasks((task("a", command="sleep", args=("2",)),))
     with pytest.raises(InvalidJobError, match="occurs twice"):
         job.new_tasks((task("c"), task("c")))
-    with pytest.raises(DependencyError, match="'nowhere'"):
-        job.new_tasks((task("c", "nowhere"),))
+
+
+def test_a_task_may_wait_for_one_that_is_queued_later() -> None:
+    job = job_of(task("a"))
+    apply_all(job, launched("a"))
+    job.apply(TasksQueued(at=at(1), tasks=job.new_tasks((task("c", "b", "a"),))))
+    job.apply(ended("a", Outcome.COMPLETED, 1))
+    assert job.orphans() == ("c",)
+    job.apply(TasksQueued(at=at(2), tasks=job.new_tasks((task("b"),))))
+    assert job.orphans() == ()
+    run(job, "b")
+    assert job.take_ready() is job.tasks["c"]
+
+
+def test_a_task_that_waits_in_vain_fails_and_says_for_what() -> None:
+    job = job_of(task("a"))
+    job.apply(TasksQueued(at=at(1), tasks=job.new_tasks((task("c", "nowhere"), task("d", "c")))))
+    assert job.orphans() == ()
+    run(job, "a")
+    job.apply(TasksOrphaned(at=at(2), tasks=job.orphans()))
+    assert statuses(job) == {"a": "completed", "c": "failed", "d": "skipped"}
+    assert job.outcome_state() == (
+        JobState.FAILED,
+        "task c failed: never started: it depends on 'nowhere', which nobody has queued",
+    )
+
+
+def test_a_cycle_through_a_task_that_has_waited_is_refused_by_its_path() -> None:
+    job = job_of(task("a"))
+    job.apply(TasksQueued(at=at(1), tasks=job.new_tasks((task("b", "c"),))))
+    with pytest.raises(DependencyError, match=r"'c' -> 'b' -> 'c'$"):
+        job.new_tasks((task("c", "b"),))
 
 
 def test_tolerated_failures() -> None:

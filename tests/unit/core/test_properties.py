@@ -25,6 +25,7 @@ from air_executor.core.events import (
 from air_executor.core.job import Job
 from air_executor.core.planning import FinishJob, Planner, StartTask, StopTask
 from air_executor.core.retry import next_attempt_at, retry_delay_s
+from air_executor.core.snapshot import snapshot
 from air_executor.core.specs import JobOptions, TaskSpec
 from air_executor.core.states import JobState, TaskStatus
 from tests.support.jobs import T0, at
@@ -263,6 +264,15 @@ def test_replaying_the_events_gives_the_same_job(plan: Plan, seed: int) -> None:
         for event in engine.journal[length:]:
             job.apply(event)
         assert content(job) == content(engine.job)
+
+
+@given(plans(with_stops=True), st.integers(0, 40), st.integers(0, 2**32))
+def test_a_compacted_journal_gives_the_same_job(plan: Plan, after: int, seed: int) -> None:
+    engine = Engine(plan, random.Random(seed).randrange)
+    for _ in range(after):
+        if not engine.step():
+            break
+    assert content(replayed(list(snapshot(engine.job)))) == content(engine.job)
 
 
 @given(plans(with_stops=True), st.integers(0, 20), st.integers(0, 2**32))
