@@ -49,10 +49,10 @@ _COMMANDS = {name: entry for section in _SECTIONS.values() for name, entry in se
 class _Commands(click.Group):
     """Knows its commands by name and help; imports the one that is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # click's signature
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 # click's signature
         entry = _COMMANDS.get(cmd_name)
         if entry is None:
             return None
@@ -71,7 +71,7 @@ class _Commands(click.Group):
             ctx.fail(f"there is no command {args[0]!r}: {hint}")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 # click's signature
         for title, commands in _SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, entry.help) for name, entry in commands.items()])
@@ -86,9 +86,13 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--base-path", metavar="DIR", help="Directory that holds jobs and manager; also an option of each command.")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version.")
-def commands(base_path: str | None) -> None:  # noqa: ARG001 # the commands find it in the context
+@click.option(
+    "--base-path", metavar="DIR", help="Directory that holds jobs and manager; also an option of each command."
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def commands(base_path: str | None) -> None:  # the commands find it in the context
     """Run durable jobs of ephemeral tasks on this machine, with Airflow or without."""
 
 
@@ -134,7 +138,8 @@ def _code_of(error: Exception) -> int:
 
 
 def _tell_usage(error: click.UsageError) -> int:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+    # By name: click 8.1 does not have it.
+    if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return exit_codes.USAGE
     path = error.ctx.command_path if error.ctx is not None else "air-executor"

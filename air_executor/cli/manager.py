@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import msgspec
 
-from air_executor.cli.options import base_path_option, json_option
+from air_executor.cli import exit_codes
+from air_executor.cli.options import Duration, base_path_option, json_option
+from air_executor.cli.output import note, print_json
 from air_executor.errors import ManagerNotRunningError
 from air_executor.manager_process import signal_manager, start_manager, wait_until_stopped
 from air_executor.store.locks import manager_is_running
@@ -108,11 +109,15 @@ def run(base_path: Path, verbose: bool, background: bool, **settings: Any) -> No
 @manager.command()
 @base_path_option
 @_settings_options
-def start(base_path: Path, **settings: Any) -> None:
+@json_option
+def start(base_path: Path, as_json: bool, **settings: Any) -> None:
     """Start the manager in the background; nothing happens if it runs."""
     root = Root.open(base_path)
     already = manager_is_running(root)
     pid = start_manager(root, _given(settings))
+    if as_json:
+        print_json({"pid": pid, "base_path": str(root.path), "log": str(root.manager_log), "was_running": already})
+        return
     click.echo(
         f"manager {'runs already' if already else 'started'} (pid {pid}), base path {root.path}, log {root.manager_log}"
     )
@@ -121,22 +126,33 @@ def start(base_path: Path, **settings: Any) -> None:
 @manager.command()
 @base_path_option
 @click.option("--drain", is_flag=True, help="Start nothing more, let what runs finish, then stop.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0), help="Give up waiting after this many seconds.")
-def stop(base_path: Path, drain: bool, timeout_s: float | None) -> None:
+@click.option("--timeout", "timeout_s", type=Duration(), help="Give up waiting after this long, with exit code 124.")
+@json_option
+def stop(base_path: Path, drain: bool, timeout_s: float | None, as_json: bool) -> None:
     """Stop the manager. Running tasks run on and are adopted by the next one; --drain lets them finish first."""
     root = Root.open(base_path, create=False)
     pid = signal_manager(root, signal.SIGUSR1 if drain else signal.SIGTERM)
-    if not wait_until_stopped(root, timeout_s):
-        raise click.ClickException(f"the manager (pid {pid}) has not stopped in {timeout_s:g} s; it goes on stopping")
-    click.echo(f"manager (pid {pid}) has stopped")
+    has_stopped = wait_until_stopped(root, timeout_s)
+    if as_json:
+        print_json({"pid": pid, "has_stopped": has_stopped})
+    elif has_stopped:
+        click.echo(f"manager (pid {pid}) has stopped")
+    if not has_stopped:
+        note(f"the manager (pid {pid}) has not stopped in {timeout_s:g} s; it goes on stopping")
+        raise click.exceptions.Exit(exit_codes.TIMED_OUT)
 
 
 @manager.command()
 @base_path_option
-def reload(base_path: Path) -> None:
+@json_option
+def reload(base_path: Path, as_json: bool) -> None:
     """Make the manager read settings.json of its base path again."""
-    pid = signal_manager(Root.open(base_path, create=False), signal.SIGHUP)
-    click.echo(f"manager (pid {pid}) reads its settings again")
+    root = Root.open(base_path, create=False)
+    pid = signal_manager(root, signal.SIGHUP)
+    if as_json:
+        print_json({"pid": pid})
+    else:
+        click.echo(f"manager (pid {pid}) reads its settings again; {root.manager_log} says what it found")
 
 
 @manager.command()
@@ -151,7 +167,7 @@ def status(base_path: Path, as_json: bool) -> None:
         raise ManagerNotRunningError(f"no manager runs on {root.path}: `air-executor manager start` starts one")
     current = read_status(root)
     if as_json:
-        click.echo(msgspec.json.encode(current).decode())
+        print_json(current)
     elif current is None:
         click.echo(f"manager runs on {root.path}")
     else:

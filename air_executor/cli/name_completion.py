@@ -42,7 +42,9 @@ def complete_tasks(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     with contextlib.suppress(AirExecutorError, OSError):
         client = AirExecutorClient(base_path)
         tasks = client.tasks(resolve_job(client, given))
-        return [CompletionItem(task.id, help=task.status.value) for task in tasks if task.id.startswith(incomplete)][:_MOST]
+        return [CompletionItem(task.id, help=task.status.value) for task in tasks if task.id.startswith(incomplete)][
+            :_MOST
+        ]
     return []
 
 

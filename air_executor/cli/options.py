@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
     from air_executor.client import AirExecutorClient
 
+    _ParamType = click.ParamType[Any]
+else:
+    # Older ones take no parameter.
+    _ParamType = click.ParamType
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Duration(click.ParamType):
+class Duration(_ParamType):
     """Seconds, or a number with a unit, as `90`, `5m`, `1h30m`."""
 
     name = "duration"
@@ -40,7 +45,7 @@ class Duration(click.ParamType):
         return seconds
 
 
-class Size(click.ParamType):
+class Size(_ParamType):
     """Bytes, or a number with a unit, as `512M`."""
 
     name = "size"
@@ -58,24 +63,34 @@ class Size(click.ParamType):
         return size_bytes
 
 
-class JobName(click.ParamType):
+class JobName(_ParamType):
     """The name of a job, or what selects some; a shell completes it."""
 
     name = "job"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 # click's signature
+        incomplete: str,
+    ) -> list[CompletionItem]:
         """Return the jobs whose name begins so."""
         from air_executor.cli.name_completion import complete_jobs
 
         return complete_jobs(ctx, incomplete)
 
 
-class TaskId(click.ParamType):
+class TaskId(_ParamType):
     """The id of a task; a shell completes it when the job is known."""
 
     name = "task"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 # click's signature
+        incomplete: str,
+    ) -> list[CompletionItem]:
         """Return the tasks whose id begins so."""
         from air_executor.cli.name_completion import complete_tasks
 
@@ -104,7 +119,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def jobs_argument(*, required: bool = False) -> Callable[[F], F]:
     """Return the argument for any number of jobs; `selection` says what it takes."""
-    return click.argument("selectors", metavar="[JOB]..." if not required else "JOB...", nargs=-1, required=required, type=JobName())
+    return click.argument(
+        "selectors", metavar="[JOB]..." if not required else "JOB...", nargs=-1, required=required, type=JobName()
+    )
 
 
 def command_line(*words: str) -> str:

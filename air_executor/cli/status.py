@@ -1,49 +1,53 @@
-"""`air-executor status`: manager and jobs at a glance."""
+"""`air-executor status`: manager and jobs at a glance, or one job."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from air_executor.cli.options import base_path_option, json_option
-from air_executor.client import AirExecutorClient, JobView
-from air_executor.errors import AirExecutorError
-from air_executor.store.locks import read_manager_pid
-from air_executor.store.root import Root
+from air_executor.cli.options import JobName, base_path_option, json_option, open_client
+from air_executor.cli.output import colour, note, print_json
+from air_executor.cli.watching import show, watch_option
 
-_COLUMNS = ("JOB", "STATE", "TASKS", "DONE", "RUNNING", "FAILED", "UPDATED")
+if TYPE_CHECKING:
+    from air_executor.client import AirExecutorClient, JobView
+
+_SHOWN_JOBS = 20
+_SHOWN_TASKS = 10
 
 
 @click.command()
 @base_path_option
 @json_option
+@watch_option
 @click.option("--all", "show_all", is_flag=True, help="Show every job, not only the 20 that changed last.")
-def status(base_path: Path, as_json: bool, show_all: bool) -> None:
-    """Show the manager and the jobs, those that changed last first."""
-    root = Root.open(base_path, create=False)
-    client = AirExecutorClient(base_path)
-    pid = read_manager_pid(root) if client.manager_is_running() else None
-    jobs, damaged = _read_jobs(client)
-    jobs.sort(key=lambda job: job.updated_at, reverse=True)
-    if as_json:
-        document = {"base_path": str(root.path), "manager_pid": pid, "jobs": jobs, "damaged": damaged}
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+@click.argument("job", required=False, type=JobName())
+def status(base_path: Path, as_json: bool, must_watch: bool, show_all: bool, job: str | None) -> None:
+    """Show the manager and the jobs, those that changed last first; or one JOB and its tasks that fail or run."""
+    client = open_client(base_path)
+    if job is not None:
+        from air_executor.cli.selection import resolve_job
+
+        name = resolve_job(client, job)
+        if as_json:
+            print_json({**_as_dict(client.job(name)), "unsuccessful": _unsuccessful(client, name)})
+        else:
+            show(lambda: _job_lines(client, name), must_watch=must_watch)
         return
-    click.echo(f"manager: {f'running (pid {pid})' if pid else 'not running'}   base path: {root.path}")
-    shown = jobs if show_all else jobs[:20]
-    if shown:
-        _print_table([_COLUMNS, *map(_row, shown)])
-    if len(shown) < len(jobs):
-        click.echo(f"and {len(jobs) - len(shown)} more; --all shows them")
-    if not jobs:
-        click.echo("no jobs")
-    for name, error in damaged.items():
-        click.echo(f"{name}: {error}", err=True)
+    if as_json:
+        jobs, damaged = read_jobs(client)
+        pid = _manager_pid(client)
+        print_json({"base_path": str(client.base_path), "manager_pid": pid, "jobs": jobs, "damaged": damaged})
+        return
+    show(lambda: _overview(client, show_all=show_all), must_watch=must_watch)
 
 
-def _read_jobs(client: AirExecutorClient) -> tuple[list[JobView], dict[str, str]]:
+def read_jobs(client: AirExecutorClient) -> tuple[list[JobView], dict[str, str]]:
+    """Return the jobs in jobs/, those that changed last first, and what is wrong with those that cannot be read."""
+    from air_executor.errors import AirExecutorError
+
     jobs: list[JobView] = []
     damaged: dict[str, str] = {}
     for name in client.job_names():
@@ -51,25 +55,68 @@ def _read_jobs(client: AirExecutorClient) -> tuple[list[JobView], dict[str, str]
             jobs.append(client.job(name))
         except (AirExecutorError, OSError) as error:
             damaged[name] = str(error)
+    jobs.sort(key=lambda job: job.updated_at, reverse=True)
     return jobs, damaged
 
 
-def _row(job: JobView) -> tuple[str, ...]:
-    def count(status: str) -> str:
-        return str(job.tasks.get(status, 0))
+def _overview(client: AirExecutorClient, *, show_all: bool) -> list[str]:
+    from air_executor.cli.job_table import job_lines
 
-    return (
-        job.name,
-        job.state.value,
-        count("total"),
-        count("completed"),
-        count("running"),
-        count("failed"),
-        f"{job.updated_at:%Y-%m-%d %H:%M:%S}",
-    )
+    jobs, damaged = read_jobs(client)
+    lines = [f"manager: {_describe_manager(client)}   base path: {client.base_path}"]
+    shown = jobs if show_all else jobs[:_SHOWN_JOBS]
+    if shown:
+        lines += job_lines(shown)
+    if len(shown) < len(jobs):
+        lines.append(f"and {len(jobs) - len(shown)} more; --all shows them")
+    if not jobs:
+        lines.append("no jobs")
+    for error in damaged.values():
+        note(error)
+    return lines
 
 
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def _describe_manager(client: AirExecutorClient) -> str:
+    if not client.manager_is_running():
+        return "not running"
+    current = client.manager_status()
+    if current is None:
+        return f"running (pid {_manager_pid(client)})"
+    draining = ", draining" if current.is_draining else ""
+    return f"running (pid {current.pid}), {current.running} of {current.slots} slots in use{draining}"
+
+
+def _manager_pid(client: AirExecutorClient) -> int | None:
+    from air_executor.store.locks import read_manager_pid
+    from air_executor.store.root import Root
+
+    return read_manager_pid(Root(client.base_path)) if client.manager_is_running() else None
+
+
+def _job_lines(client: AirExecutorClient, name: str) -> list[str]:
+    import sys
+
+    from air_executor.cli.job_table import describe_job
+    from air_executor.cli.quantities import show_plain
+
+    lines = describe_job(client.job(name))
+    tasks = _unsuccessful(client, name)
+    for task in tasks[:_SHOWN_TASKS]:
+        error = (task.error or "").splitlines()
+        lines.append(
+            f"{show_plain(task.id)}: {colour(task.status.value, sys.stdout)}{': ' + show_plain(error[0]) if error else ''}"
+        )
+        lines += [f"    {show_plain(line)}" for line in error[1:]]
+    if len(tasks) > _SHOWN_TASKS:
+        lines.append(f"and {len(tasks) - _SHOWN_TASKS} more: `air-executor tasks {name}`")
+    return lines
+
+
+def _unsuccessful(client: AirExecutorClient, name: str) -> list[Any]:
+    return [task for task in client.tasks(name) if task.status.value in ("failed", "running")]
+
+
+def _as_dict(job: JobView) -> dict[str, Any]:
+    import msgspec
+
+    return msgspec.structs.asdict(job)

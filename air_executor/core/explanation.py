@@ -179,7 +179,9 @@ def _hindrances(
     task: TaskFacts, tasks: Mapping[str, TaskFacts], job: JobFacts, manager: ManagerFacts | None, now: datetime
 ) -> Iterable[Reason]:
     if manager is None:
-        yield Reason(Cause.NO_MANAGER, "no manager runs on this base path", "start one with `air-executor manager start`")
+        yield Reason(
+            Cause.NO_MANAGER, "no manager runs on this base path", "start one with `air-executor manager start`"
+        )
     elif manager.is_draining:
         yield Reason(
             Cause.DRAINING,
@@ -212,7 +214,9 @@ def _hindrances(
 
 def _ready(task: TaskFacts, tasks: Mapping[str, TaskFacts], manager: ManagerFacts | None) -> Reason:
     unknown = " (the manager has not told yet how many slots it uses)" if manager and manager.slots is None else ""
-    return Reason(Cause.READY, f"nothing holds it: it starts as soon as the manager gets to it{_before(task, tasks)}{unknown}")
+    return Reason(
+        Cause.READY, f"nothing holds it: it starts as soon as the manager gets to it{_before(task, tasks)}{unknown}"
+    )
 
 
 def _before(task: TaskFacts, tasks: Mapping[str, TaskFacts]) -> str:
