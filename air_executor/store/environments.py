@@ -17,13 +17,15 @@ from air_executor.store.files import create_file, decode_json, read_bytes, tempo
 from air_executor.store.root import Root
 
 
-class Environment(msgspec.Struct, frozen=True, kw_only=True):
+class Environment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a fork server, and so its tasks, start with."""
 
     python: str
     """Absolute path of the interpreter, for a warm parent."""
     variables: dict[str, str]
     cwd: str
+    byte_variables: dict[str, bytes] = {}
+    """Those that are not UTF-8; in the file in Base64. Only there: `load_environment` puts them among the others."""
 
 
 def save_environment(root: Root, python: str, variables: Mapping[str, str], cwd: str) -> str:
@@ -31,7 +33,9 @@ def save_environment(root: Root, python: str, variables: Mapping[str, str], cwd:
 
     :raises OSError: it could not be written.
     """
-    snapshot = Environment(python=python, variables=dict(sorted(variables.items())), cwd=cwd)
+    byte_variables = {name: os.fsencode(value) for name, value in sorted(variables.items()) if not _is_unicode(value)}
+    text_variables = {name: value for name, value in sorted(variables.items()) if name not in byte_variables}
+    snapshot = Environment(python=python, variables=text_variables, cwd=cwd, byte_variables=byte_variables)
     content = msgspec.json.encode(snapshot)
     digest = hashlib.sha256(content).hexdigest()[:32]
     path = root.environments / f"{digest}.json"
@@ -54,4 +58,14 @@ def load_environment(root: Root, digest: str) -> Environment:
         content, _ = read_bytes(path)
     except FileNotFoundError:
         raise DamagedFileError(f"{path}: does not exist; submit the job again") from None
-    return decode_json(content, Environment, path)
+    found = decode_json(content, Environment, path)
+    decoded = {name: os.fsdecode(value) for name, value in found.byte_variables.items()}
+    return Environment(python=found.python, variables={**found.variables, **decoded}, cwd=found.cwd)
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

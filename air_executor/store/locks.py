@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from air_executor.errors import ManagerRunningError
 from air_executor.store.root import Root
 
+_TRIES = 50
+_PAUSE_S = 0.002
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -24,13 +27,11 @@ class ManagerLock:
         self._root = root
         # The file is never removed: a process that opened it before could else lock a file that nobody sees.
         self._fd = os.open(root.manager_lock, _LOCK_FILE, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(self._fd):
             os.close(self._fd)
             raise ManagerRunningError(
                 f"a manager (pid {read_manager_pid(root)}) runs on {root.path} already: `air-executor manager stop` ends it"
-            ) from None
+            )
         root.manager_pid.unlink(missing_ok=True)
         with open(os.open(root.manager_pid, _LOCK_FILE | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
@@ -39,6 +40,17 @@ class ManagerLock:
         """Give the lock back and remove the pid file."""
         self._root.manager_pid.unlink(missing_ok=True)
         os.close(self._fd)
+
+
+def _lock(fd: int) -> bool:
+    # Who asks by `is_locked` holds a shared lock for some microseconds: that is no manager.
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(_PAUSE_S)
+    return False
 
 
 def is_locked(path: Path) -> bool:

@@ -61,13 +61,22 @@ def write_views(root: Root, job: Job, journal: Journal) -> Path | None:
         journal.flush()
         job.apply(written)
         replaced = _swap_in(tasks, directory / "tasks.json", job)
+    except OSError:
+        # Tried again and again, they would fill a disk that is full.
+        for path in (tasks, state):
+            path.unlink(missing_ok=True)
+        raise
+    try:
         os.rename(state, directory / "state.json")
         if durable:
             sync_directory(directory)
-        return replaced
     except OSError:
         state.unlink(missing_ok=True)
+        if replaced is not None:
+            # Nobody has read it yet: it is found there at the next look.
+            os.rename(replaced, directory / "tasks.json")
         raise
+    return replaced
 
 
 def _swap_in(new: Path, current: Path, job: Job) -> Path | None:
