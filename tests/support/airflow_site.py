@@ -204,7 +204,7 @@ class AirflowSite:
         for name in self._processes:
             self.check_alive(name)
 
-    def log_tail(self, name: str, lines: int = 40) -> str:
+    def log_tail(self, name: str, lines: int = 15) -> str:
         """Return the last lines that a component printed."""
         path = self.logs / f"{name}.log"
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
