@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from air_executor.core.names import check_job_name, check_task_id
+from air_executor.core.names import check_job_name, check_task_id, is_plain_name
 from air_executor.errors import InvalidJobError
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=10 * 365 * 86400)]
@@ -116,6 +116,9 @@ def check_tasks(tasks: tuple[TaskSpec, ...]) -> None:
         for name in task.env:
             if not name or "=" in name:
                 raise InvalidJobError(f"task {task.id!r}: `env`: {name!r} cannot be the name of a variable")
+        if task.workload is not None and not is_plain_name(task.workload):
+            # It is read and removed: only a file of the job itself.
+            raise InvalidJobError(f"task {task.id!r}: `workload` must be the name of a file in the job's directory")
         if task.cwd is not None and not task.cwd.startswith("/"):
             raise InvalidJobError(f"task {task.id!r}: `cwd` must be an absolute path, not {task.cwd!r}")
 

@@ -17,7 +17,7 @@ from air_executor.core.graph import check_acyclic, check_order
 from air_executor.core.job import Job
 from air_executor.core.specs import check_tasks
 from air_executor.core.states import TaskStatus
-from air_executor.errors import DamagedFileError, InvalidJobError
+from air_executor.errors import AirExecutorError, DamagedFileError, InvalidJobError
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.journal import Journal, replay
 from air_executor.store.records import SubmittedState, SubmittedTask, as_utc, spec_of
@@ -143,11 +143,11 @@ def _accept(directory: Path, name: str, state: SubmittedState, now: datetime) ->
     specs = tuple(spec_of(task, position) for position, task in enumerate(submitted, start=1))
     if not specs and not state.options.is_open:
         raise InvalidJobError(f"{path}: holds no task; give the job at least one")
-    check_tasks(specs)
-    if state.options.is_open:
-        check_acyclic(specs)
-    else:
-        check_order(specs)
+    try:
+        check_tasks(specs)
+        (check_acyclic if state.options.is_open else check_order)(specs)
+    except AirExecutorError as error:
+        raise type(error)(f"{path}: {error}") from error
     accepted = JobAccepted(
         at=now,
         id=state.id or str(uuid.uuid4()),

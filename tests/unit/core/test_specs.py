@@ -30,6 +30,7 @@ def test_an_id_that_occurs_twice_is_named() -> None:
         ({"args": ("x", "a\0b")}, "zero byte"),
         ({"env": {"A": "\0"}}, "zero byte"),
         ({"env": {"A\0": ""}}, "zero byte"),
+        ({"workload": "../workload.json"}, "`workload` must be the name of a file in the job's directory"),
         ({"cwd": "relative/path"}, "`cwd` must be an absolute path"),
         ({"cwd": ""}, "`cwd` must be an absolute path"),
     ],
