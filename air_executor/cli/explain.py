@@ -10,6 +10,7 @@ import click
 
 from air_executor.cli.options import TaskId, base_path_option, json_option, open_client
 from air_executor.cli.output import colour, print_json
+from air_executor.cli.quantities import split_error
 
 if TYPE_CHECKING:
     from air_executor.client import AirExecutorClient, TaskView
@@ -44,7 +45,8 @@ def explain(base_path: Path, as_json: bool, words: tuple[str, ...]) -> None:
         return
     click.echo(f"{name} {task.id} is {colour(task.status.value, sys.stdout)}:")
     for reason in reasons:
-        click.echo(f"  {reason.text}")
+        cause, last_lines = split_error(reason.text)
+        click.echo("\n    ".join((f"  {cause}", *last_lines)))
         if reason.remedy:
             click.echo(f"    {reason.remedy}")
 

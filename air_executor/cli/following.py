@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from air_executor.cli.log_follower import LogFollower
 from air_executor.cli.options import command_line
 from air_executor.cli.output import colour
-from air_executor.cli.quantities import show_command, show_duration, show_plain
-from air_executor.core.states import JobState, TaskStatus
+from air_executor.cli.quantities import show_command, show_duration, show_plain, split_error
+from air_executor.core.states import TaskStatus
 from air_executor.errors import JobNotFoundError
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from air_executor.client import AirExecutorClient, JobView, TaskView
 
 _LOOK_S = 1.0
+_OUTPUT_S = 0.1
 _SHOWN_FAILURES = 5
 _FAILURE_PAUSE_S = 1.0
-_LINES = "; last lines: "
 
 
 def follow(client: AirExecutorClient, name: str, pause_s: float = _LOOK_S) -> Iterator[JobView]:
@@ -94,73 +94,30 @@ class GroupedOutput:
             self._printed.add(task.id)
             path = self._client.log_path(self._name, task.id, task.attempt)
             with self._progress.paused():
-                copy_from(path, 0)
-
-
-class LiveOutput:
-    """Prints what the one task of a job writes, as it writes it, through all its attempts."""
-
-    def __init__(self, client: AirExecutorClient, name: str) -> None:
-        """Print nothing yet."""
-        self._client = client
-        self._name = name
-        self._attempt = 0
-        self._path: Path | None = None
-        self._offset = 0
-
-    def show(self) -> None:
-        """Print what is new."""
-        tasks = self._client.tasks(self._name)
-        if len(tasks) == 1 and tasks[0].attempt != self._attempt:
-            self.pump()
-            if self._attempt:
-                click.echo(f"{tasks[0].id}: attempt {tasks[0].attempt}", err=True)
-            self._attempt, self._offset = tasks[0].attempt, 0
-            self._path = self._client.log_path(self._name, tasks[0].id, self._attempt)
-        self.pump()
-
-    def pump(self) -> None:
-        """Print what is new of the attempt that is followed."""
-        if self._path is not None:
-            self._offset = copy_from(self._path, self._offset)
+                _copy(path)
 
 
 def follow_output(client: AirExecutorClient, name: str) -> JobView:
-    """Print the output of a job's one task while it runs; return the job once it is over."""
-    output = LiveOutput(client, name)
-    shown_at: object = None
+    """Print what the tasks of a job write, as they write it; return the job once it is over."""
+    follower = LogFollower(client, name, lambda: client.tasks(name), every_attempt=True)
+    shown_at: datetime | None = None
     # File events tell of new views, not of what is written to a log: that is looked at.
-    for view in follow(client, name, pause_s=0.1):
+    for view in follow(client, name, pause_s=_OUTPUT_S):
         if view.updated_at != shown_at:
             shown_at = view.updated_at
-            output.show()
-        output.pump()
+            follower.look()
+        follower.pump()
     return view
-
-
-def copy_from(path: Path, offset: int) -> int:
-    """Copy a file from `offset` to standard output, and return where it ended."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            while chunk := file.read(1 << 16):
-                sys.stdout.buffer.write(chunk)
-                offset += len(chunk)
-    except FileNotFoundError:
-        # The fork server has not made it yet.
-        return offset
-    sys.stdout.buffer.flush()
-    return offset
 
 
 def describe_failure(name: str, task: TaskView, *, with_lines: bool = True) -> str:
     """Return why a task failed, with its last lines and where to find all of them."""
-    cause, _, tail = (task.error or "no cause is recorded").partition(_LINES)
+    cause, last_lines = split_error(task.error)
     attempts = f" after {task.attempt} attempts" if task.attempt > 1 else ""
-    what = f"{show_plain(task.id)} {colour('failed', sys.stderr)}{attempts}: {cause.strip()}"
+    what = f"{show_plain(task.id)} {colour('failed', sys.stderr)}{attempts}: {cause or 'no cause is recorded'}"
     lines = [f"{what}  ({show_command(task.command, task.args)[:80]})"]
-    if with_lines and tail:
-        lines += [f"    {line}" for line in map(show_plain, tail.splitlines())]
+    if with_lines and last_lines:
+        lines += [f"    {line}" for line in last_lines]
         lines.append(f"    all of it: {command_line('logs', name, task.id)}")
     return "\n".join(lines)
 
@@ -174,12 +131,10 @@ def summarise(view: JobView) -> str:
         f"{view.tasks[status]} {status}" for status in ("failed", "skipped", "cancelled") if view.tasks.get(status)
     ]
     line += "".join(f", {text}" for text in others) + f" in {took}"
-    if view.state is JobState.CANCELLED and view.error:
+    if view.error and not failed:
         line += f" ({view.error})"
-    if view.state is JobState.FAILED and not failed and view.error:
-        line += f" ({view.error})"
-    if view.state is not JobState.COMPLETED or failed:
-        line += f"; `{command_line('retry', view.name, '--failed')}` runs again what did not complete"
+    if view.tasks.get("completed", 0) < total:
+        line += f"; `{command_line('retry', view.name)}` runs again what did not complete"
     return line
 
 
@@ -198,3 +153,15 @@ def _read_job(client: AirExecutorClient, name: str) -> JobView:
         # It may have moved to the archive between two looks at it.
         time.sleep(0.01)
         return client.job(name)
+
+
+def _copy(path: Path) -> None:
+    """Copy a file to standard output."""
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 16):
+                sys.stdout.buffer.write(chunk)
+    except FileNotFoundError:
+        # It could not be started.
+        return
+    sys.stdout.buffer.flush()

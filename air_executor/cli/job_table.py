@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from air_executor.cli.output import colour, format_table
-from air_executor.cli.quantities import show_duration, show_instant
+from air_executor.cli.quantities import show_duration, show_instant, split_error
 from air_executor.client import JobView
 
 _COLUMNS = ("JOB", "STATE", "TASKS", "DONE", "RUNNING", "FAILED", "UPDATED")
@@ -22,7 +22,7 @@ def describe_job(job: JobView) -> list[str]:
     took = show_duration((job.updated_at - job.created_at).total_seconds())
     lines = [f"job:      {job.name}", f"state:    {colour(job.state.value, sys.stdout)}{_open(job)}"]
     if job.error:
-        lines += [f"error:    {job.error}"]
+        lines += [f"error:    {split_error(job.error)[0]}"]
     lines.append("tasks:    " + ", ".join(f"{number} {status}" for status, number in job.tasks.items() if number))
     lines.append(f"created:  {show_instant(job.created_at)}")
     lines.append(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from air_executor.cli.output import note
 from air_executor.cli.quantities import show_plain
 from air_executor.core.states import TaskStatus
 
@@ -23,19 +24,27 @@ class LogFollower:
     """Prints the logs of tasks. One task's is printed as it is; of several, each line begins with the task's id."""
 
     def __init__(
-        self, client: AirExecutorClient, name: str, read_tasks: Callable[[], list[TaskView]], tail: int | None
+        self,
+        client: AirExecutorClient,
+        name: str,
+        read_tasks: Callable[[], list[TaskView]],
+        *,
+        tail: int | None = None,
+        every_attempt: bool = False,
     ) -> None:
         """Begin to follow; nothing is read yet.
 
         :param tail: of what is there at the beginning, print only so many lines.
+        :param every_attempt: print also the attempts that were over at the beginning.
         """
         self._client = client
         self._name = name
         self._read_tasks = read_tasks
         self._tail = tail
+        self._skips_older = not every_attempt
         self._live: dict[tuple[str, int], _Stream] = {}
-        self._done: set[tuple[str, int]] = set()
-        self._is_first_look = True
+        self._known: dict[str, int] = {}
+        """The newest attempt of each task that is printed, or has been."""
 
     def run(self, *, until_job_is_over: bool) -> None:
         """Return when the job is over, or all tasks that are followed, and everything is printed."""
@@ -46,34 +55,39 @@ class LogFollower:
                 next_look = time.monotonic() + _LOOK_S
                 # The job first: when it is over, what the tasks say after that is final.
                 job_is_over = self._client.job(self._name).state.is_terminal
-                tasks_are_over = self._look()
+                tasks_are_over = self.look()
                 is_over = job_is_over or (not until_job_is_over and tasks_are_over)
-            for key in list(self._live):
-                self._live[key].pump(sys.stdout.buffer)
-                if self._live[key].is_over:
-                    self._live.pop(key).finish(sys.stdout.buffer)
-                    self._done.add(key)
-            sys.stdout.buffer.flush()
+            self.pump()
             if not is_over:
                 time.sleep(_PUMP_S)
 
-    def _look(self) -> bool:
+    def look(self) -> bool:
         """Open what is new, mark what has ended; return True if all tasks are over."""
         tasks = self._read_tasks()
         for task in tasks:
+            known = self._known.get(task.id, task.attempt - 1 if self._skips_older else 0)
             # An attempt that began and ended between two looks is not left out.
-            for number in range(1, task.attempt + 1):
-                key = (task.id, number)
-                is_newest = number == task.attempt
-                if key in self._done or (self._is_first_look and not is_newest):
-                    continue
-                if key not in self._live:
-                    path = self._client.log_path(self._name, task.id, number)
-                    prefix = f"{show_plain(task.id)} | " if len(tasks) > 1 else ""
-                    self._live[key] = _Stream(path, prefix, self._tail if self._is_first_look else None)
-                self._live[key].is_over = not is_newest or task.status is not TaskStatus.RUNNING
-        self._is_first_look = False
+            for number in range(known + 1, task.attempt + 1):
+                if number > 1:
+                    note(f"{show_plain(task.id)}: attempt {number}")
+                path = self._client.log_path(self._name, task.id, number)
+                prefix = f"{show_plain(task.id)} | " if len(tasks) > 1 else ""
+                self._live[task.id, number] = _Stream(path, prefix, self._tail)
+            if task.attempt:
+                self._known[task.id] = task.attempt
+        newest = {(task.id, task.attempt): task.status for task in tasks}
+        for key, stream in self._live.items():
+            stream.is_over = newest.get(key) is not TaskStatus.RUNNING
+        self._skips_older, self._tail = False, None
         return all(task.status.is_terminal for task in tasks)
+
+    def pump(self) -> None:
+        """Print what was written since the last call."""
+        for key in list(self._live):
+            self._live[key].pump(sys.stdout.buffer)
+            if self._live[key].is_over:
+                self._live.pop(key).finish(sys.stdout.buffer)
+        sys.stdout.buffer.flush()
 
 
 class _Stream:

@@ -51,7 +51,9 @@ def logs(
     from air_executor.cli.log_follower import LogFollower
 
     try:
-        LogFollower(client, name, lambda: _chosen(client, name, task_ids), tail).run(until_job_is_over=not task_ids)
+        LogFollower(client, name, lambda: _chosen(client, name, task_ids), tail=tail).run(
+            until_job_is_over=not task_ids
+        )
     except KeyboardInterrupt:
         # A person has seen enough; the job runs on, as they know who typed `logs`.
         raise click.exceptions.Exit(exit_codes.INTERRUPTED) from None

@@ -66,7 +66,7 @@ class _Commands(click.Group):
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
             import difflib
 
-            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            close = difflib.get_close_matches(args[0], _COMMANDS, n=1, cutoff=0.7)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(_COMMANDS)}"
             ctx.fail(f"there is no command {args[0]!r}: {hint}")
         return super().resolve_command(ctx, args)

@@ -31,7 +31,7 @@ _SETTINGS: tuple[click.Option | Callable[[Any], Any], ...] = (
         "--fork-server-idle",
         "fork_server_idle_s",
         type=click.FloatRange(0),
-        help="Seconds without work after which a fork server for commands leaves.  [default: 60]",
+        help="Seconds without work after which a fork server for commands leaves.  [default: 5]",
     ),
     click.option(
         "--warm-parent-idle",

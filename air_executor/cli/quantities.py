@@ -74,5 +74,11 @@ def show_plain(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
+def split_error(error: str | None) -> tuple[str, list[str]]:
+    """Return the cause that an error names, in a line, and the last lines of output that it quotes."""
+    cause, _, quoted = (error or "").partition("; last lines: ")
+    return show_plain(cause.strip()), [show_plain(line) for line in quoted.splitlines()]
+
+
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")

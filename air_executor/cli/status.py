@@ -97,16 +97,15 @@ def _job_lines(client: AirExecutorClient, name: str) -> list[str]:
     import sys
 
     from air_executor.cli.job_table import describe_job
-    from air_executor.cli.quantities import show_plain
+    from air_executor.cli.quantities import show_plain, split_error
 
     lines = describe_job(client.job(name))
     tasks = _unsuccessful(client, name)
     for task in tasks[:_SHOWN_TASKS]:
-        error = (task.error or "").splitlines()
-        lines.append(
-            f"{show_plain(task.id)}: {colour(task.status.value, sys.stdout)}{': ' + show_plain(error[0]) if error else ''}"
-        )
-        lines += [f"    {show_plain(line)}" for line in error[1:]]
+        cause, last_lines = split_error(task.error)
+        state = colour(task.status.value, sys.stdout)
+        lines.append(f"{show_plain(task.id)}: {state}{f': {cause}' if cause else ''}")
+        lines += [f"    {line}" for line in last_lines]
     if len(tasks) > _SHOWN_TASKS:
         lines.append(f"and {len(tasks) - _SHOWN_TASKS} more: `air-executor tasks {name}`")
     return lines

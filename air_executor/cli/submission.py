@@ -50,12 +50,24 @@ class WordsCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Note whether the words came after `--`."""
-        before = list(args)
-        rest = super().parse_args(ctx, args)
-        words = ctx.params.get("words") or ()
-        position = len(before) - len(words) - 1
-        ctx.meta[LITERAL] = position >= 0 and before[position] == "--"
-        return rest
+        from air_executor.cli.task_sources import is_job_file
+
+        # Looked at first by a parser of its own, which changes nothing in the context.
+        words = [] if ctx.resilient_parsing else self._words_of(ctx, args)
+        position = len(args) - len(words)
+        ctx.meta[LITERAL] = position > 0 and args[position - 1] == "--"
+        if len(words) > 1 and not ctx.meta[LITERAL] and is_job_file((words[0],)):
+            # `run jobs.jsonl --quiet`: what follows a file are options.
+            args = [*args[:position], *words[1:], words[0]]
+            if len(self._words_of(ctx, args)) > 1:
+                ctx.fail(f"{words[0]} is a file of tasks and takes no arguments; a command is given after --")
+        return super().parse_args(ctx, args)
+
+    def _words_of(self, ctx: click.Context, args: list[str]) -> list[str]:
+        values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        words = values.get("words")
+        # Without any it is None, or a mark of click's.
+        return list(words) if isinstance(words, (list, tuple)) else []
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Tell the ways to say what is to be run."""
