@@ -80,9 +80,11 @@ class Board:
         for name, run in list(self._to_flush.items()):
             try:
                 run.journal.flush()
-            except FileNotFoundError:
-                self._drop_removed(run)
-                continue
+            except FileNotFoundError as error:
+                if self.drop_if_removed(run):
+                    continue
+                self.note_disk_error(error)
+                break
             except OSError as error:
                 self.note_disk_error(error)
                 break
@@ -108,8 +110,10 @@ class Board:
                 self._to_view.pop(run.job.name, None)
                 if stranger is not None:
                     strangers.append((run, stranger))
-            except FileNotFoundError:
-                self._drop_removed(run)
+            except FileNotFoundError as error:
+                if not self.drop_if_removed(run):
+                    self.note_disk_error(error)
+                    break
             except OSError as error:
                 self.note_disk_error(error)
                 break
@@ -119,6 +123,16 @@ class Board:
         """Return jobs whose end was published since the last call; they are forgotten here."""
         ended, self._ended = self._ended, []
         return ended
+
+    def drop_if_removed(self, run: JobRun) -> bool:
+        """Forget a job whose directory somebody removed; `take_removed` returns it."""
+        if self._root.job(run.job.name).exists():
+            return False
+        _log.warning("job %s: its directory was removed; what runs of it is ended", run.job.name)
+        self._forget(run)
+        self._planner.forget(run.job)
+        self._removed.append(run)
+        return True
 
     def take_removed(self) -> list[JobRun]:
         """Return jobs whose directory somebody removed; they are forgotten here."""
@@ -144,13 +158,6 @@ class Board:
     def _note_view(self, run: JobRun) -> None:
         run.note_change(time.monotonic(), self.settings.view_interval_s)
         self._to_view[run.job.name] = run
-
-    def _drop_removed(self, run: JobRun) -> None:
-        if not self._root.job(run.job.name).exists():
-            _log.warning("job %s: its directory was removed; what runs of it is ended", run.job.name)
-            self._forget(run)
-            self._planner.forget(run.job)
-            self._removed.append(run)
 
     def _forget(self, run: JobRun) -> None:
         for mapping in (self.runs, self._to_flush, self._to_view, self._finished):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from air_executor.core.events import JobFinished, TasksOrphaned
+from air_executor.core.job import Job
 from air_executor.core.planning import FinishJob, Planner, StartTask, StopTask
 from air_executor.core.states import JobState
 from air_executor.errors import AirExecutorError
@@ -61,6 +62,8 @@ class Manager:
             warm_up=self._warm_up,
             note_finished=self._retention.note_found,
         )
+        self._undecided: list[Job] = []
+        """Jobs without a task left that may have been given another one."""
         self._signals: set[int] = set()
         self._next_housekeeping = 0.0
         self._started_at = utc_now()
@@ -91,6 +94,9 @@ class Manager:
     def _step(self) -> None:
         if time.monotonic() >= self._reception.next_due():
             self._reception.look_everywhere()
+            for job in self._undecided:
+                self._planner.reconsider(job)
+            self._undecided.clear()
         self._supervision.check_adopted()
         self._plan_and_apply()
         self._publish()
@@ -122,7 +128,10 @@ class Manager:
         if run is None or run.job.state.is_terminal:
             return
         # The last task may have queued another one just before it exited.
-        self._reception.read_requests()
+        if not self._reception.read_requests():
+            # The disk refused, and what was not read may be such a task: asked again at the next look at everything.
+            self._undecided.append(run.job)
+            return
         self._reception.merge_stranger(run)
         orphans = run.job.orphans()
         if orphans:

@@ -26,13 +26,15 @@ _RECHECK_S = 0.05
 class Inbox:
     """Knows which directories of jobs/ it has seen, and looks only at those that it has not."""
 
-    def __init__(self, root: Root, note_finished: Callable[[str], None]) -> None:
+    def __init__(self, root: Root, note_finished: Callable[[str], None], is_active: Callable[[str], bool]) -> None:
         """Look at nothing yet.
 
         :param note_finished: called with the name of each job that is over already.
+        :param is_active: claims that a job is under the manager.
         """
         self._root = root
         self._note_finished = note_finished
+        self._is_active = is_active
         self._settled: set[str] = set()
         """Names that need no further look: under the manager, finished, or refused."""
         self._incomplete: dict[str, float] = {}
@@ -57,6 +59,9 @@ class Inbox:
             # A directory that is gone may come again under its name.
             self._settled &= candidates
             self._incomplete = {name: since for name, since in self._incomplete.items() if name in candidates}
+        else:
+            # What has just appeared under the name of a job that is over is another one.
+            self._settled -= {name for name in candidates if not self._is_active(name)}
         loaded: list[LoadedJob] = []
         for name in sorted(candidates - self._settled):
             job = self._load(name, now)

@@ -61,7 +61,7 @@ class Reception:
         self._board = board
         self._take_over = take_over
         self._warm_up = warm_up
-        self._inbox = Inbox(root, note_finished)
+        self._inbox = Inbox(root, note_finished, board.runs.__contains__)
         self._next_look = 0.0
 
     def next_due(self) -> float:
@@ -80,7 +80,8 @@ class Reception:
             self._merge_swapped_out()
         self.read_requests()
         for run in list(self._board.runs.values()):
-            self.merge_stranger(run)
+            if not self._board.drop_if_removed(run):
+                self.merge_stranger(run)
         cost_s = time.monotonic() - begin
         self._next_look = time.monotonic() + max(self._board.settings.rescan_s, cost_s * _LOOKING_SHARE)
 
@@ -91,8 +92,8 @@ class Reception:
         if any(path.parent == self._root.requests for path in paths):
             self.read_requests()
 
-    def read_requests(self) -> None:
-        """Carry out the requests that wait; one is removed only when its effect is on disk."""
+    def read_requests(self) -> bool:
+        """Carry out the requests that wait; one is removed only when its effect is on disk. False if some are left unread."""
         for path in list_requests(self._root):
             try:
                 self._carry_out(read_request(path))
@@ -104,7 +105,8 @@ class Reception:
                 refuse_request(path, str(error))
             except OSError as error:
                 self._board.note_disk_error(error)
-                return
+                return False
+        return True
 
     def merge_stranger(self, run: JobRun) -> None:
         """Take over tasks from a tasks.json that somebody else put in place of ours."""
@@ -116,6 +118,12 @@ class Reception:
 
     def merge_replaced(self, run: JobRun, path: Path) -> None:
         """Take over tasks from a stranger's file that our view has just replaced, and remove it."""
+        if run.job.state.is_terminal:
+            kept = self._root.job(run.job.name) / "tasks.json.refused"
+            _log.error("job %s: its tasks.json was replaced after its end (kept as %s)", run.job.name, kept.name)
+            with contextlib.suppress(OSError):
+                os.replace(path, kept)
+            return
         self._merge_file(run, path)
         path.unlink(missing_ok=True)
 
@@ -127,8 +135,8 @@ class Reception:
         for job, journal, strangers in loaded:
             run = JobRun(job, journal)
             self._board.add(run)
-            if strangers:
-                self._merge(run, strangers)
+            if strangers and not job.state.is_terminal:
+                self._merge_file(run, self._root.job(job.name) / "tasks.json")
             self._take_over(run)
             _log.info("job %s: taken up, %d tasks", job.name, len(job.tasks))
 
@@ -196,8 +204,13 @@ class Reception:
         """Take over strangers' files that an earlier manager swapped out for its view and was killed before it read them."""
         for name, path in swapped_out(self._root):
             run = self._board.runs.get(name)
-            if run is not None and view_identity(path) not in run.job.view_identities:
-                self.merge_replaced(run, path)
+            if run is None or run.job.state.is_terminal or view_identity(path) in run.job.view_identities:
+                continue
+            try:
+                self._merge(run, read_tasks(path) or ())
+            except AirExecutorError as error:
+                # Most likely a view of our own that was not complete when the manager was killed.
+                _log.warning("job %s: a file in tmp/ was not taken over: %s", name, error)
 
     def _merge_file(self, run: JobRun, path: Path) -> None:
         try:
