@@ -67,13 +67,13 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def write_into(page: Path, text: str) -> None:
+def write_into(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Replace what stands between the markers of `page`."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, marker, after = rest.partition(END)
+    before, _, rest = page.read_text().partition(begin)
+    _, marker, after = rest.partition(end)
     if not marker:
-        raise ValueError(f"{page} has no markers {BEGIN!r} and {END!r}")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        raise ValueError(f"{page} has no markers {begin!r} and {end!r}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def _render_database(database: str, rounds: dict[str, list[dict[str, float]]], result: dict[str, Any]) -> list[str]:

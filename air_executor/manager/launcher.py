@@ -113,12 +113,18 @@ class LocalLauncher:
     def retire_idle(self, now: float) -> None:
         """Let go of servers without runners whose idle time is over."""
         for server in list(self._by_key.values()):
-            limit = (
-                self.settings.warm_parent_idle_s if server.key.kind == "airflow" else self.settings.fork_server_idle_s
-            )
-            if not server.attempts and now - server.idle_since >= limit:
-                _log.info("%s retires after %.0f s without work", server.name, limit)
+            if not server.attempts and now >= self._retires_at(server):
+                _log.info("%s retires after %.0f s without work", server.name, now - server.idle_since)
                 self.retire(server)
+
+    def next_retirement(self) -> float | None:
+        """Return the monotonic instant at which a server's idle time is over; None if all have work."""
+        return min((self._retires_at(each) for each in self._by_key.values() if not each.attempts), default=None)
+
+    def _retires_at(self, server: LocalServer) -> float:
+        settings = self.settings
+        is_warm = server.key.kind == "airflow"
+        return server.idle_since + (settings.warm_parent_idle_s if is_warm else settings.fork_server_idle_s)
 
     def retire(self, server: LocalServer) -> None:
         """Give a server no more work; it leaves when its last runner has ended."""

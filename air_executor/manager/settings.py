@@ -19,7 +19,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How many attempts run at once, over all jobs."""
     kill_grace_s: Seconds = 5.0
     """Between SIGTERM and SIGKILL of an attempt that is to end."""
-    fork_server_idle_s: Seconds = 60.0
+    fork_server_idle_s: Seconds = 5.0
     """A fork server for commands leaves after this long without a runner."""
     warm_parent_idle_s: Seconds = 600.0
     """A warm parent leaves after this long without a runner; starting one costs seconds."""

@@ -261,7 +261,9 @@ class Supervision:
 
     def advance(self) -> None:
         """Do what is due: signals, messages that wait for their socket, servers to reap."""
-        self._stopper.advance(time.monotonic())
+        now = time.monotonic()
+        self._stopper.advance(now)
+        self.launcher.retire_idle(now)
         for server in self.launcher.servers.values():
             server.process.channel.flush()
         for pid in list(self._servers_to_reap):
@@ -272,15 +274,14 @@ class Supervision:
 
     def next_due(self) -> float | None:
         """Return the monotonic instant at which `advance` or `check_adopted` has something to do."""
-        due = [self._stopper.next_due()]
+        due = [self._stopper.next_due(), self.launcher.next_retirement()]
         waits = any(server.process.channel.want_write for server in self.launcher.servers.values())
         if waits or self._servers_to_reap or any(runner.pidfd is None for runner in self._adopted.values()):
             due.append(time.monotonic() + _UNDECIDED_S)
         return min((instant for instant in due if instant is not None), default=None)
 
     def tidy(self) -> None:
-        """Retire idle servers, and remove the spools of those that are gone."""
-        self.launcher.retire_idle(time.monotonic())
+        """Reap what fell to us, and remove the spools of servers that are gone."""
         self._reap_strangers()
         if self._adopted:
             return
