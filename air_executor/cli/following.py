@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from air_executor.cli.progress import Progress
     from air_executor.client import AirExecutorClient, JobView, TaskView
 
-_LOOK_S = 1.0
+_LOOK_S = 0.25
+"""File events may come late: a view is small, and a bar that stands still looks broken."""
 _OUTPUT_S = 0.1
 _SHOWN_FAILURES = 5
 _FAILURE_PAUSE_S = 1.0

@@ -43,6 +43,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "completion": _Entry("completion", "Print the completion script for a shell."),
     },
 }
+_COMPLETE_VARIABLE = "_AIR_EXECUTOR_COMPLETE"
 _COMMANDS = {name: entry for section in _SECTIONS.values() for name, entry in section.items()}
 
 
@@ -106,7 +107,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
     try:
         code = commands.main(
-            None if arguments is None else list(arguments), prog_name="air-executor", standalone_mode=False
+            None if arguments is None else list(arguments), prog_name="air-executor", standalone_mode=False, complete_var=_COMPLETE_VARIABLE
         )
         sys.stdout.flush()
         return code if isinstance(code, int) else exit_codes.DONE
@@ -118,6 +119,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _tell(str(error), _code_of(error))
     except (KeyboardInterrupt, click.Abort):
         return exit_codes.INTERRUPTED
+    except SystemExit:
+        if _COMPLETE_VARIABLE in os.environ:
+            raise
+        # click leaves so when the reader of a pipe has gone.
+        return exit_codes.DONE
     except BrokenPipeError:
         # The reader of a pipe has seen enough. What is still buffered must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

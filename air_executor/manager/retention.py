@@ -11,6 +11,7 @@ from collections.abc import Callable
 from air_executor.errors import AirExecutorError
 from air_executor.manager.settings import ManagerSettings
 from air_executor.store.archive import archive_job, remove_job, remove_leftovers
+from air_executor.store.ended import forget_ended
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.records import SubmittedState
 from air_executor.store.root import Root
@@ -55,7 +56,8 @@ class Retention:
         remove_leftovers(self._root)
         more = self._shrink(self._own, settings.keep_finished_jobs, settings.archive_after_s, archive_job)
         return (
-            self._shrink(self._announced, settings.keep_announced_jobs, settings.keep_announced_s, remove_job) or more
+            self._shrink(self._announced, settings.keep_announced_jobs, settings.keep_announced_s, _remove_announced)
+            or more
         )
 
     def _shrink(
@@ -75,3 +77,9 @@ class Retention:
             except OSError as error:
                 _log.warning("job %s could not be moved out of jobs/: %s", name, error)
         return True
+
+
+def _remove_announced(root: Root, name: str) -> None:
+    remove_job(root, name)
+    # Nobody came for it.
+    forget_ended(root, name)

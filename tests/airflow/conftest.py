@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +83,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.airflow)
             if EXECUTOR != AIR_EXECUTOR and item.get_closest_marker("only_air"):
                 item.add_marker(pytest.mark.skip(reason="only Air-Executor promises this"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show, with a test that failed, what Airflow's components had to say."""
+    report = yield
+    stage = getattr(item, "funcargs", {}).get("stage")
+    if report.failed and isinstance(stage, Stage) and HERE in item.path.parents:
+        for name in ("scheduler", "api-server"):
+            lines = [line for line in stage.site.log_text(name).splitlines() if "[error" in line or "Error:" in line]
+            report.sections.append((f"errors in {name}.log", "\n".join(line[:400] for line in lines[-10:])))
+    return report
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
