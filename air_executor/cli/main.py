@@ -107,7 +107,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 
     try:
         code = commands.main(
-            None if arguments is None else list(arguments), prog_name="air-executor", standalone_mode=False, complete_var=_COMPLETE_VARIABLE
+            None if arguments is None else list(arguments),
+            prog_name="air-executor",
+            standalone_mode=False,
+            complete_var=_COMPLETE_VARIABLE,
         )
         sys.stdout.flush()
         return code if isinstance(code, int) else exit_codes.DONE

@@ -55,6 +55,11 @@ def test_unmet_dependencies_are_named_with_their_state() -> None:
     assert reason.text == "it waits for a (running), b (pending)"
 
 
+def test_a_dependency_that_nobody_has_queued_is_told_as_such() -> None:
+    [reason] = explain("b", facts("b", "a"))
+    assert reason.text == "it waits for a (not queued yet)"
+
+
 def test_many_dependencies_are_counted() -> None:
     names = [f"t{number}" for number in range(30)]
     [reason] = explain("last", *map(facts, names), facts("last", *names))
