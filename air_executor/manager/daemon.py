@@ -62,6 +62,7 @@ class Manager:
             warm_up=self._warm_up,
             note_finished=self._retention.note_found,
         )
+        self._is_first_look = True
         self._undecided: list[Job] = []
         """Jobs without a task left that may have been given another one."""
         self._signals: set[int] = set()
@@ -94,6 +95,9 @@ class Manager:
     def _step(self) -> None:
         if time.monotonic() >= self._reception.next_due():
             self._reception.look_everywhere()
+            if self._is_first_look:
+                self._is_first_look = False
+                self._retention.announce_again()
             for job in self._undecided:
                 self._planner.reconsider(job)
             self._undecided.clear()

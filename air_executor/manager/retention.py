@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -11,13 +12,15 @@ from collections.abc import Callable
 from air_executor.errors import AirExecutorError
 from air_executor.manager.settings import ManagerSettings
 from air_executor.store.archive import archive_job, remove_job, remove_leftovers
-from air_executor.store.ended import forget_ended
+from air_executor.store.ended import forget_ended, mark_ended
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.records import SubmittedState
 from air_executor.store.root import Root
 
 _log = logging.getLogger(__name__)
 
+_UNANNOUNCED_S = 1.0
+"""Between the record of an end in state.json and its announcement there is less."""
 _MOST_AT_ONCE = 200
 """Jobs moved in one turn, so that the loop is never long away from its tasks."""
 
@@ -50,6 +53,14 @@ class Retention:
     def note(self, name: str, ended_at: float, *, is_announced: bool) -> None:
         """Take note of a job that has finished."""
         (self._announced if is_announced else self._own).append((ended_at, name))
+
+    def announce_again(self) -> None:
+        """Announce the newest ends anew: the manager before this one may have been killed just before it did."""
+        newest = max((ended_at for ended_at, _ in self._announced), default=0.0)
+        for ended_at, name in self._announced:
+            if ended_at >= newest - _UNANNOUNCED_S:
+                with contextlib.suppress(OSError):
+                    mark_ended(self._root, name)
 
     def apply(self, settings: ManagerSettings) -> bool:
         """Move what is too old or too much; returns whether more is to be moved at once."""

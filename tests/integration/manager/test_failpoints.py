@@ -1,0 +1,136 @@
+"""The manager, or its fork server, killed at each step between the submission of a job and the announcement of its end."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from air_executor.core.events import TaskEnded
+from air_executor.store.journal import replay
+from tests.support.failpoints import VARIABLE, Failpoint
+from tests.support.manager import ManagedRoot
+from tests.support.waiting import wait_until
+
+MANAGER_STEPS = [
+    ("air_executor.manager.inbox", "load_job", 1),
+    ("air_executor.manager.board", "Board.add", 1),
+    ("air_executor.manager.supervision", "Supervision.start", 1),
+    ("air_executor.store.journal", "write_all", 1),
+    ("air_executor.store.journal", "Journal.flush", 1),
+    ("air_executor.store.journal", "Journal.flush", 2),
+    ("air_executor.store.journal", "Journal.flush", 4),
+    ("air_executor.manager.launcher", "spawn_fork_server", 1),
+    ("air_executor.process.channel", "Channel.send", 1),
+    ("air_executor.manager.launcher", "LocalLauncher.launch", 1),
+    ("air_executor.manager.launcher", "LocalLauncher.receive", 1),
+    ("air_executor.manager.launcher", "LocalLauncher.receive", 2),
+    ("air_executor.manager.launcher", "LocalLauncher.receive", 3),
+    ("air_executor.manager.supervision", "Supervision._note_started", 1),
+    ("air_executor.manager.supervision", "Supervision._record_fate", 1),
+    ("air_executor.store.views", "create_file", 1),
+    ("air_executor.store.views", "create_file", 2),
+    ("air_executor.store.views", "exchange", 1),
+    ("air_executor.store.views", "exchange", 2),
+    ("air_executor.manager.job_run", "write_views", 1),
+    ("air_executor.manager.job_run", "write_views", 2),
+    ("air_executor.manager.board", "Board.publish", 3),
+    ("air_executor.manager.job_run", "mark_ended", 1),
+]
+SERVER_STEPS = [
+    ("air_executor.process.channel", "Channel.send", 1),
+    ("air_executor.process.channel", "Channel.receive", 1),
+    ("air_executor.process.channel", "Channel.receive", 2),
+    ("air_executor.process.attempts", "create_attempt_log", 1),
+    ("air_executor.process.runner", "CommandRunner._spawn", 1),
+    ("air_executor.process.attempts", "identify_child", 1),
+    ("air_executor.process.spool", "Spool.append", 1),
+    ("air_executor.process.spool", "Spool.append", 2),
+    ("air_executor.process.reaper", "Reaper.watch", 1),
+    ("air_executor.process.reaper", "describe_exit", 1),
+    ("air_executor.process.reaper", "Reaper._finish", 1),
+    ("air_executor.process.channel", "Channel.send", 2),
+    ("air_executor.process.channel", "Channel.send", 3),
+]
+AT_ONCE = 4
+
+
+def failpoints(process: str, steps: list[tuple[str, str, int]], directory: Path) -> list[Failpoint]:
+    return [
+        Failpoint(process, module, name, moment, call, str(directory / f"{process}-{number}-{moment}.fired"))
+        for number, (module, name, call) in enumerate(steps)
+        for moment in ("before", "after")
+    ]
+
+
+class Run:
+    """One job under a manager that kills itself, or whose fork server does, and under the managers that follow."""
+
+    def __init__(self, failpoint: Failpoint, directory: Path) -> None:
+        self.failpoint = failpoint
+        self.managed = ManagedRoot(directory / Path(failpoint.fired).stem / "root")
+
+    def run(self) -> None:
+        """Run it, and see what became of the job."""
+        managed = self.managed
+        script = "sleep 0.05"
+        managed.submit(
+            "job",
+            managed.ledger_task("a", script=script, retries=1),
+            managed.ledger_task("b", "a", retries=1),
+            announce=True,
+        )
+        try:
+            first = managed.spawn(
+                wrapper=("-m", "tests.support.failpoints"), env={VARIABLE: msgspec.json.encode(self.failpoint).decode()}
+            )
+            wait_until(
+                lambda: first.poll() is not None or managed.client.ended_names() == ["job"],
+                what=f"{self.failpoint}: the kill or the end; {managed.log()[-1000:]}",
+            )
+            if self.failpoint.process == "manager":
+                # Killed after the very last step, it has announced the end already.
+                wait_until(lambda: first.poll() is not None, what=f"{self.failpoint}: a killed manager")
+                managed.start()
+            wait_until(
+                managed.client.ended_names, lambda names: names == ["job"], what=f"{self.failpoint}: the announcement"
+            )
+            self.check()
+        finally:
+            managed.clean_up()
+
+    def check(self) -> None:
+        """See that what is recorded is true."""
+        managed, name = self.managed, str(self.failpoint)
+        assert Path(self.failpoint.fired).exists(), f"{name}: this step was never reached"
+        assert managed.state("job")["state"] == "completed", (name, managed.state("job"), managed.log())
+        starts = [line[2] for line in managed.lines() if line[0] == "start"]
+        ends = [line[2] for line in managed.lines() if line[0] == "end"]
+        events, _ = replay(managed.root.job("job") / "journal")
+        lost = [event.task for event in events if isinstance(event, TaskEnded) and event.outcome.value != "completed"]
+        if self.failpoint.process == "manager":
+            # Its fork server lives: nothing may be lost.
+            assert lost == [], (name, managed.log())
+            assert starts == ends == ["a", "b"], (name, starts, managed.log())
+        else:
+            assert len(lost) <= 1, (name, managed.log())
+            for task_id in ("a", "b"):
+                # What is lost may have run, once for each time that it was lost.
+                assert 1 <= starts.count(task_id) <= 1 + lost.count(task_id), (name, starts, managed.log())
+                assert ends.count(task_id) == starts.count(task_id), (name, starts, ends)
+
+
+def run_all(steps: list[Failpoint], directory: Path) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        futures = {pool.submit(Run(each, directory).run): each for each in steps}
+        errors = [f"{each}: {future.exception()}" for future, each in futures.items() if future.exception()]
+    assert not errors, f"{len(errors)} of {len(steps)}:\n" + "\n".join(errors)
+
+
+def test_the_manager_killed_at_every_step(tmp_path: Path) -> None:
+    run_all(failpoints("manager", MANAGER_STEPS, tmp_path), tmp_path)
+
+
+def test_the_fork_server_killed_at_every_step(tmp_path: Path) -> None:
+    run_all(failpoints("server", SERVER_STEPS, tmp_path), tmp_path)
