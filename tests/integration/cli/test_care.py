@@ -156,7 +156,7 @@ def test_completion_scripts_are_printed(shell: Shell, name: str) -> None:
 def complete(shell: Shell, line: str) -> list[str]:
     words = line.split(" ")
     result = shell(_AIR_EXECUTOR_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
-    return [item.partition(",")[2] for item in result.stdout.splitlines()]
+    return [item.partition(",")[2] for item in result.stdout.split()]
 
 
 def test_a_shell_completes_commands_options_jobs_and_tasks(shell: Shell) -> None:

@@ -94,3 +94,11 @@ def test_results_are_printed_as_json(shell: Shell) -> None:
     assert shell.json("results") == {"task-1": {"rows": 3}}
     shell.ok("run", "--name", "none", "--", "true")
     assert shell("results", "none", "task-1").returncode == 4
+
+
+def test_a_result_that_is_no_json_does_not_hide_the_others(shell: Shell) -> None:
+    script = 'echo "$1" > $AIR_EXECUTOR_RESULT_FILE'
+    shell.ok("run", "--each-line", "-", "--", "sh", "-c", script, "sh", given="{\n2\n")
+    result = shell("results")
+    assert (result.returncode, result.stdout) == (5, '{"task":"task-2","result":2}\n')
+    assert "is not valid JSON" in result.stderr
