@@ -100,7 +100,7 @@ class Board:
         strangers: list[tuple[JobRun, Path]] = []
         due = [run for run in self._to_view.values() if run.view_due is not None and run.view_due <= now]
         ended = [run for name, run in self._finished.items() if name not in self._to_flush]
-        for run in [*due, *ended]:
+        for run in dict.fromkeys([*due, *ended]):
             try:
                 stranger = run.publish_views(self._root)
                 if run.job.state.is_terminal:
