@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 from air_executor.core.names import is_plain_name
 from air_executor.core.states import JobState
@@ -21,6 +23,8 @@ _log = logging.getLogger(__name__)
 _SETTLED_AFTER_S = 2.0
 """A file that cannot be read may be in the middle of being written; unchanged for this long it is broken."""
 _RECHECK_S = 0.05
+
+_Files = tuple[tuple[int, int, int] | None, ...]
 
 
 class Inbox:
@@ -39,6 +43,8 @@ class Inbox:
         """Names that need no further look: under the manager, finished, or refused."""
         self._incomplete: dict[str, float] = {}
         """Names to look at again, by the monotonic instant of the first look."""
+        self._broken: dict[str, tuple[_Files, float]] = {}
+        """Names whose files cannot be used: these files, and the monotonic instant since which they have not changed."""
 
     @property
     def recheck_s(self) -> float | None:
@@ -59,6 +65,7 @@ class Inbox:
             # A directory that is gone may come again under its name.
             self._settled &= candidates
             self._incomplete = {name: since for name, since in self._incomplete.items() if name in candidates}
+            self._broken = {name: since for name, since in self._broken.items() if name in candidates}
         else:
             # What has just appeared under the name of a job that is over is another one.
             self._settled -= {name for name in candidates if not self._is_active(name)}
@@ -88,6 +95,7 @@ class Inbox:
             self._incomplete.setdefault(name, time.monotonic())
             return None
         self._incomplete.pop(name, None)
+        self._broken.pop(name, None)
         self._settled.add(name)
         if not isinstance(result, LoadedJob):
             self._note_finished(name)
@@ -100,16 +108,29 @@ class Inbox:
         return result
 
     def _refuse(self, name: str, error: Exception, now: datetime) -> None:
-        first_seen = self._incomplete.setdefault(name, time.monotonic())
-        if time.monotonic() - first_seen < _SETTLED_AFTER_S:
+        self._incomplete.setdefault(name, time.monotonic())
+        files = tuple(_identity(self._root.jobs / name / file) for file in ("state.json", "tasks.json", "journal"))
+        seen, since = self._broken.get(name, (None, 0.0))
+        if seen != files:
+            self._broken[name] = files, time.monotonic()
             return
-        del self._incomplete[name]
+        if time.monotonic() - since < _SETTLED_AFTER_S:
+            return
+        del self._incomplete[name], self._broken[name]
         self._settled.add(name)
         _log.error("job %s cannot be used: %s", name, error)
         try:
             set_aside(self._root, name, str(error), now)
         except (AirExecutorError, OSError) as problem:
             _log.error("job %s could not be marked as failed: %s", name, problem)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def set_aside(root: Root, name: str, error: str, now: datetime) -> None:
