@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -21,21 +22,30 @@ if TYPE_CHECKING:
     from air_executor.client import AirExecutorClient, JobView, TaskView
 
 _LOOK_S = 0.25
-"""File events may come late: a view is small, and a bar that stands still looks broken."""
+_SHORTEST_PAUSE_S = 0.01
 _OUTPUT_S = 0.1
 _SHOWN_FAILURES = 5
 _FAILURE_PAUSE_S = 1.0
 
 
-def follow(client: AirExecutorClient, name: str, pause_s: float = _LOOK_S) -> Iterator[JobView]:
-    """Yield a job as it is now, each time that it may have changed, and last as it is when it is over."""
-    with client.watch_job(name) as watch:
-        while True:
-            view = _read_job(client, name)
-            yield view
-            if view.state.is_terminal:
-                return
-            watch.wait(pause_s)
+def follow(client: AirExecutorClient, name: str, longest_pause_s: float = _LOOK_S) -> Iterator[JobView]:
+    """Yield a job as it is now, each time that it may have changed, and last as it is when it is over.
+
+    Looks at the file and does not wait for events: those may come half a second late, and each who waits for them takes
+    one of the few inotify instances that a user has. The pauses grow while nothing changes.
+    """
+    view = _read_job(client, name)
+    changed_at = time.monotonic()
+    seen: tuple[int, int] | None = None
+    while True:
+        # Before the file is read: what changes meanwhile is then seen the next time.
+        identity = _identity(client, name)
+        if identity is None or identity != seen:
+            view, seen, changed_at = _read_job(client, name), identity, time.monotonic()
+        yield view
+        if view.state.is_terminal:
+            return
+        time.sleep(min(max((time.monotonic() - changed_at) / 10, _SHORTEST_PAUSE_S), longest_pause_s))
 
 
 class Follower:
@@ -102,8 +112,7 @@ def follow_output(client: AirExecutorClient, name: str) -> JobView:
     """Print what the tasks of a job write, as they write it; return the job once it is over."""
     follower = LogFollower(client, name, lambda: client.tasks(name), every_attempt=True)
     shown_at: datetime | None = None
-    # File events tell of new views, not of what is written to a log: that is looked at.
-    for view in follow(client, name, pause_s=_OUTPUT_S):
+    for view in follow(client, name, _OUTPUT_S):
         if view.updated_at != shown_at:
             shown_at = view.updated_at
             follower.look()
@@ -145,6 +154,15 @@ def runs_on(name: str) -> str:
         f"job {name} runs on: `{command_line('wait', name)}` or `{command_line('logs', '-f', name)}` follows it, "
         f"`{command_line('cancel', name)}` ends it"
     )
+
+
+def _identity(client: AirExecutorClient, name: str) -> tuple[int, int] | None:
+    """Return what changes with each new state.json; None if it cannot be seen just now."""
+    try:
+        status = os.stat(client.job_path(name) / "state.json")
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _read_job(client: AirExecutorClient, name: str) -> JobView:
