@@ -130,6 +130,15 @@ def read_setting(executor_conf: Any, section: str, name: str) -> str | None:
     return None
 
 
+def has_row_locks() -> bool:
+    """Tell whether the metadata database keeps a row that the scheduler has read from changing before it is written.
+
+    SQLite does not. There a task instance that fails and gets a new id for its next try in that moment ends the scheduler
+    with a StaleDataError, if an event has it write the row.
+    """
+    return not (read_setting(None, "database", "sql_alchemy_conn") or "").startswith("sqlite")
+
+
 def find_execution_api_url(executor_conf: Any = None) -> str:
     """Return the URL of the API that task processes talk to, as Airflow's own executors derive it."""
     base_url = read_setting(executor_conf, "api", "base_url") or "/"

@@ -68,6 +68,10 @@ class AirExecutorExecutor(BaseExecutor):
         self._next_fault_message_at = 0.0
 
     @cached_property
+    def _can_store_names(self) -> bool:
+        return compat.has_row_locks()
+
+    @cached_property
     def _options(self) -> Options:
         return read_options(self._read_setting, os.environ)
 
@@ -239,10 +243,14 @@ class AirExecutorExecutor(BaseExecutor):
         self._jobs.add(TrackedJob(name, key, success, failure, getattr(workload, "log_path", None)))
         self._has_dispatched = True
         if compat.is_task_key(key):
-            # Without the name, this event would erase the id by which the job is found again.
-            self.event_buffer[key] = (compat.TASK_QUEUED, name)
+            self._announce_name(key, name)
         elif running is not None:
             self.event_buffer[key] = (running, None)
+
+    def _announce_name(self, key: Any, name: str) -> None:
+        """Have the scheduler store the job's name as `external_executor_id`; without it, adoption finds the job by its prefix."""
+        if self._can_store_names:
+            self.event_buffer[key] = (compat.TASK_QUEUED, name)
 
     def _refuse(self, key: Any, workload: Any, error: Exception) -> None:
         # A validation error may quote the workload, and with it the token; ours never do.
@@ -370,7 +378,7 @@ class AirExecutorExecutor(BaseExecutor):
         self.running.add(ti.key)
         # The id in the database may be missing, or that of an earlier job.
         if ti.external_executor_id != name:
-            self.event_buffer[ti.key] = (compat.TASK_QUEUED, name)
+            self._announce_name(ti.key, name)
         return True
 
     def _find_job_name(self, ti: TaskInstance) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -134,3 +136,17 @@ def test_the_manager_killed_at_every_step(tmp_path: Path) -> None:
 
 def test_the_fork_server_killed_at_every_step(tmp_path: Path) -> None:
     run_all(failpoints("server", SERVER_STEPS, tmp_path), tmp_path)
+
+
+def test_an_attempt_claimed_by_a_killed_fork_server_is_decided_while_another_server_works(managed: ManagedRoot) -> None:
+    fired = managed.root.path.parent / "fired"
+    point = Failpoint("server", "air_executor.process.attempts", "create_attempt_log", "after", 2, str(fired))
+    managed.start(wrapper=("-m", "tests.support.failpoints"), env={VARIABLE: msgspec.json.encode(point).decode()})
+    environment = managed.client.save_environment(sys.executable, os.environ, "/")
+    managed.submit("busy", managed.ledger_task("b", script="sleep 1000"), environment=environment)
+    managed.wait_for_line("start")
+    managed.submit("claimed", managed.ledger_task("a"), managed.ledger_task("z", "a", retries=1))
+    assert managed.wait_for("claimed")["state"] == "completed"
+    assert fired.exists()
+    assert managed.tasks("claimed")["z"]["attempt"] == 2
+    assert managed.state("busy")["state"] == "working"

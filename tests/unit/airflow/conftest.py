@@ -155,6 +155,7 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeClient:
     fake = FakeClient(logs=tmp_path)
     monkeypatch.setattr(executor_module, "AirExecutorClient", lambda base_path: fake)
     monkeypatch.setenv("AIRFLOW__AIR_EXECUTOR__SYNC_LINGER", "0.01")
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://localhost/never-opened")
     return fake
 
 

@@ -227,6 +227,14 @@ def test_marks_of_others_are_left_alone(executor, client):
     assert client.ended == ["somebody-elses-job"]
 
 
+def test_without_row_locks_no_event_has_the_scheduler_write_a_row(executor, client, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////tmp/airflow.db")
+    workload = make_workload()
+    hand_over(executor, workload)
+    assert executor.get_event_buffer() == {}
+    assert executor.running == {workload.ti.key}
+
+
 def test_a_resumed_task_owns_its_key_before_its_former_job_has_ended(executor, client):
     workload = make_workload()
     hand_over(executor, workload)
