@@ -45,6 +45,8 @@ class Spools:
         self.fates: dict[str, Ended | NotStarted] = {}
         self.sources: dict[str, Path] = {}
         """The spool that told of an attempt's start."""
+        self.own: set[Path] = set()
+        """Spools of this manager's own servers that live: they tell of their attempts by their channels."""
 
     def paths(self) -> list[Path]:
         """Return the spools that exist."""
@@ -52,7 +54,7 @@ class Spools:
 
     def read(self) -> None:
         """Read those that have grown since the last call."""
-        for path in self.paths():
+        for path in self._others():
             with contextlib.suppress(OSError, msgspec.MsgspecError):
                 size = path.stat().st_size
                 if self._sizes.get(path) != size:
@@ -70,8 +72,12 @@ class Spools:
 
     def any_live(self, path: Path | None) -> bool:
         """Claim that the server of this spool lives, or, where it is not known, that any server of an earlier manager does."""
-        paths = [path] if path is not None else self.paths()
+        # A server of ours never had an attempt that an earlier manager launched, nor one whose own server is gone.
+        paths = [path] if path is not None else self._others()
         return any(spool_is_live(str(each)) for each in paths if each.exists())
+
+    def _others(self) -> list[Path]:
+        return [path for path in self.paths() if path not in self.own]
 
     def discard(self, path: Path) -> None:
         """Remove a spool of which nothing is left to read."""

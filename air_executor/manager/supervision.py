@@ -131,6 +131,7 @@ class Supervision:
     # Hearing from fork servers
 
     def _use_server(self, server: LocalServer) -> None:
+        self._spools.own.add(Path(server.process.spool_path))
         self._selector.register(server.process.channel, selectors.EVENT_READ, lambda: self._hear(server))
 
     def _hear(self, server: LocalServer) -> None:
@@ -166,6 +167,7 @@ class Supervision:
         reports = self.launcher.server_left(server)
         for report in reports:
             self._take_report(report, server)
+        self._spools.own.discard(Path(server.process.spool_path))
         self._spools.take(reports, Path(server.process.spool_path))
         self._servers_to_reap.add(server.process.pid)
         left = [self.attempts[each] for each in sorted(server.attempts) if each in self.attempts]
@@ -195,24 +197,28 @@ class Supervision:
             self._adopt(attempt)
             if attempt.started is not None:
                 _log.info("%s: adopted, pid %d", attempt.name, attempt.started.pid)
-                self._note_started(attempt, attempt.started)
 
     def check_adopted(self) -> None:
         """Look at the attempts whose end no pidfd announces."""
         for runner in [each for each in self._adopted.values() if each.pidfd is None]:
+            was_known = runner.attempt.started is not None
             fate = runner.check()
             if fate is None:
-                self._watch_runner(runner)
+                self._watch_runner(runner, was_known=was_known)
             else:
                 self._record_fate(runner.attempt, fate)
 
     def _adopt(self, attempt: Attempt) -> None:
         self._spools.read()
+        was_known = attempt.started is not None
         runner = AdoptedRunner(attempt, self._spools, self.launcher.servers.keys())
         self._adopted[attempt.id] = runner
-        self._watch_runner(runner)
+        self._watch_runner(runner, was_known=was_known)
 
-    def _watch_runner(self, runner: AdoptedRunner) -> None:
+    def _watch_runner(self, runner: AdoptedRunner, *, was_known: bool) -> None:
+        started = runner.attempt.started
+        if started is not None and not was_known:
+            self._note_started(runner.attempt, started)
         if runner.pidfd is not None:
             self._selector.register(runner.pidfd, selectors.EVENT_READ, lambda: self._unwatch_runner(runner))
 

@@ -150,3 +150,14 @@ def test_an_attempt_claimed_by_a_killed_fork_server_is_decided_while_another_ser
     assert fired.exists()
     assert managed.tasks("claimed")["z"]["attempt"] == 2
     assert managed.state("busy")["state"] == "working"
+
+
+def test_a_timeout_holds_for_a_runner_that_nobody_recorded(managed: ManagedRoot) -> None:
+    fired = managed.root.path.parent / "fired"
+    point = Failpoint("server", "air_executor.process.spool", "Spool.append", "before", 1, str(fired))
+    managed.start(wrapper=("-m", "tests.support.failpoints"), env={VARIABLE: msgspec.json.encode(point).decode()})
+    managed.submit("unknown", managed.ledger_task("a", script="sleep 1000", timeout_s=0.5))
+    wait_until(fired.exists, what="the kill")
+    assert managed.wait_for("unknown")["state"] == "failed"
+    assert managed.task("unknown")["outcome"] == "timed_out"
+    assert managed.task_processes() == []
