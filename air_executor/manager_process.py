@@ -15,6 +15,7 @@ from air_executor.store.root import Root
 
 _PAUSE_S = 0.02
 _START_TIMEOUT_S = 30.0
+_spawned: set[int] = set()
 
 
 def start_manager(root: Root, options: Mapping[str, float | bool] | None = None) -> int:
@@ -23,11 +24,13 @@ def start_manager(root: Root, options: Mapping[str, float | bool] | None = None)
     :param options: settings by field name of `ManagerSettings`, given to it on its command line.
     :raises RootError: it did not start; the message holds its own words.
     """
+    _reap_spawned()
     process: subprocess.Popen[bytes] | None = None
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         pid = read_manager_pid(root)
         if manager_is_running(root) and pid is not None:
+            _let_go(process)
             return pid
         if process is None:
             process = _spawn(root, options or {})
@@ -85,6 +88,24 @@ def _spawn(root: Root, options: Mapping[str, float | bool]) -> subprocess.Popen[
         return subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, close_fds=True
         )
+
+
+def _let_go(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None and process.poll() is None:
+        _spawned.add(process.pid)
+        # It is meant to outlive its Popen, which would else complain.
+        process.returncode = 0
+
+
+def _reap_spawned() -> None:
+    """Collect managers that this process started and that have ended since, so that none stays as a zombie."""
+    for pid in list(_spawned):
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                continue
+        except ChildProcessError:
+            pass
+        _spawned.discard(pid)
 
 
 def _last_words(root: Root) -> str:

@@ -242,7 +242,9 @@ def _is_broken(task: TaskFacts) -> bool:
 
 
 def _named(names: list[str], tasks: Mapping[str, TaskFacts]) -> str:
-    shown = [f"{name} ({tasks[name].status.value if name in tasks else 'not queued yet'})" for name in names[:_MOST_NAMED]]
+    shown = [
+        f"{name} ({tasks[name].status.value if name in tasks else 'not queued yet'})" for name in names[:_MOST_NAMED]
+    ]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 

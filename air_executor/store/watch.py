@@ -6,10 +6,12 @@ import contextlib
 import logging
 import os
 import select
+import sys
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -20,6 +22,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class Watch:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._appeared: deque[str] = deque()
-        self._observer = Observer()
+        self._observer = _make_observer()
         self._observer.daemon = True
         self.is_live = True
         """False: no events will come, and only looking regularly finds what is new."""
@@ -88,6 +91,25 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _make_observer() -> BaseObserver:
+    if sys.platform != "linux":
+        return Observer()
+    from watchdog.observers.inotify import InotifyEmitter
+    from watchdog.observers.inotify_c import InotifyConstants
+
+    class ArrivalEmitter(InotifyEmitter):
+        """Asks for arrivals alone.
+
+        watchdog also asks for departures, and holds back everything for half a second after one, in case it was a move:
+        each view that the manager swaps in is a departure too.
+        """
+
+        def get_event_mask_from_filter(self) -> Any:
+            return InotifyConstants.IN_MOVED_TO | InotifyConstants.IN_CREATE | InotifyConstants.IN_DELETE_SELF
+
+    return BaseObserver(ArrivalEmitter)
 
 
 class _Waker(FileSystemEventHandler):
