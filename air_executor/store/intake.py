@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -20,6 +20,7 @@ from air_executor.core.states import TaskStatus
 from air_executor.errors import AirExecutorError, DamagedFileError, InvalidJobError
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.journal import Journal, replay
+from air_executor.store.locks import is_locked
 from air_executor.store.records import SubmittedState, SubmittedTask, as_utc, spec_of
 from air_executor.store.root import Root
 from air_executor.store.views import view_identity
@@ -62,6 +63,7 @@ def load_job(root: Root, name: str, now: datetime, *, reopen: bool = False) -> L
         return NotLoaded.FINISHED
     events, size = replay(directory / "journal")
     tasks_path = directory / "tasks.json"
+    alive: dict[str, int] = {}
     if events:
         job = rebuild(events)
         journal = Journal(directory / "journal", durable=job.options.durable, size=size)
@@ -71,8 +73,16 @@ def load_job(root: Root, name: str, now: datetime, *, reopen: bool = False) -> L
         if strangers is None or any(task.id not in job.tasks for task in strangers):
             return LoadedJob(job, journal, strangers or ())
         # Only tasks that we know, in a file that we did not write: an older state was put back, and its owner means it.
+        alive = {
+            task_id: job.tasks[task_id].attempt
+            for task_id in job.running
+            if is_locked(root.log(name, task_id, job.tasks[task_id].attempt))
+        }
+        state.id = state.id or job.id
+    loaded = _accept(directory, name, state, now, alive)
+    if events and isinstance(loaded, LoadedJob):
         os.replace(directory / "journal", directory / "journal.replaced")
-    return _accept(directory, name, state, now)
+    return loaded
 
 
 def rebuild(events: Sequence[Event]) -> Job:
@@ -133,7 +143,9 @@ def prepare_directory(root: Root, job: Job) -> None:
             os.mkdir(root.job(job.name) / name, 0o700)
 
 
-def _accept(directory: Path, name: str, state: SubmittedState, now: datetime) -> LoadedJob | NotLoaded:
+def _accept(
+    directory: Path, name: str, state: SubmittedState, now: datetime, alive: Mapping[str, int]
+) -> LoadedJob | NotLoaded:
     path = directory / "tasks.json"
     try:
         content, status = read_bytes(path)
@@ -161,7 +173,11 @@ def _accept(directory: Path, name: str, state: SubmittedState, now: datetime) ->
     journal.add(accepted)
     events: list[Event] = [TasksQueued(at=now, tasks=specs)]
     for spec, task in zip(specs, submitted, strict=True):
-        events.extend(_restored(spec.id, task, now))
+        if spec.id in alive:
+            # Whatever the file says: a second copy of what runs must not start beside it.
+            events.append(TaskRestored(at=now, task=spec.id, status=TaskStatus.RUNNING, attempt=alive[spec.id]))
+        else:
+            events.extend(_restored(spec.id, task, now))
     events.append(ViewWritten(at=now, inode=status.st_ino, mtime_ns=status.st_mtime_ns))
     for event in events:
         journal.add(event)

@@ -351,3 +351,23 @@ def test_readers_see_complete_files_all_the_time(managed: ManagedRoot) -> None:
         reader.join()
     assert errors == []
     assert seen > 5
+
+
+def test_an_older_state_starts_no_second_copy_of_what_runs(managed: ManagedRoot, tmp_path: Path) -> None:
+    managed.start()
+    gate = tmp_path / "gate"
+    managed.submit(
+        "held", managed.ledger_task("a", script=f"until test -e {gate}; do sleep 0.02; done"), task("b", "a")
+    )
+    older = {name: (managed.root.job("held") / name).read_bytes() for name in ("state.json", "tasks.json")}
+    managed.wait_for_line("start")
+    managed.stop()
+    for name, content in older.items():
+        (managed.root.job("held") / name).unlink()
+        (managed.root.job("held") / name).write_bytes(content)
+    managed.start()
+    wait_until(managed.log, lambda log: "attempt 1: adopted, pid" in log, what="the adoption")
+    gate.touch()
+    assert managed.wait_for("held")["state"] == "completed"
+    assert [line[0] for line in managed.lines()] == ["start", "end"]
+    assert managed.tasks("held")["a"]["attempt"] == 1
