@@ -133,7 +133,7 @@ class JobFinished(Event, frozen=True, tag="finished"):
 
 
 class ViewWritten(Event, frozen=True, tag="view"):
-    """tasks.json is about to be replaced by the file of this identity: who finds another one there finds a stranger's."""
+    """A view is about to be replaced by the file of this identity: who finds another one there finds a stranger's."""
 
     inode: int
     mtime_ns: int

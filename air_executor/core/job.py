@@ -75,6 +75,9 @@ TASK_STATE_FIELDS = (
 """What a task is beside its spec and status; fields of `TaskRestored` too."""
 
 
+_VIEWS_KNOWN = 16
+
+
 class Job:
     """All that is known of one job, changed by `apply` alone."""
 
@@ -99,7 +102,7 @@ class Job:
         self.has_failed_fast = False
         self.is_open = accepted.options.is_open
         self.view_identities: dict[tuple[int, int], None] = {}
-        """(inode, mtime in ns) of every tasks.json that the manager wrote or accepted, oldest first."""
+        """(inode, mtime in ns) of the views that the manager wrote or accepted last, oldest first."""
         self._ready: list[tuple[int, int, str]] = []
         self._listed: set[str] = set()
         """Ids in `_ready`, some of which are no longer ready: a replay launches what was never taken."""
@@ -180,11 +183,6 @@ class Job:
             for task in self.tasks.values()
             if task.status is TaskStatus.PENDING and not self.tasks.keys() >= set(task.spec.dependencies)
         )
-
-    def forget_old_views(self) -> None:
-        """Forget all views but the newest two: no older one can be in place any more, unless somebody put it back."""
-        for identity in list(self.view_identities)[:-2]:
-            del self.view_identities[identity]
 
     def tasks_to_reset(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
         """Return the tasks that have to run again if the wanted ones do: those, and what was skipped because of them.
@@ -340,6 +338,9 @@ class Job:
     @apply.register
     def _view_written(self, event: ViewWritten) -> None:
         self.view_identities[event.inode, event.mtime_ns] = None
+        if len(self.view_identities) > _VIEWS_KNOWN:
+            # A kill leaves the newest or the one before in place; an older one was put back by somebody.
+            del self.view_identities[next(iter(self.view_identities))]
 
     def _fail(self, task: Task, event: TaskEnded) -> None:
         task.failures += 1

@@ -47,7 +47,6 @@ class JobRun:
         stranger = write_views(root, self.job, self.journal)
         if self.journal.is_long:
             # Now, as every event that was collected has just been written.
-            self.job.forget_old_views()
             self.journal.compact(snapshot(self.job), root.tmp / temporary_name(f"{self.job.name}.journal"))
         self._view_pause_s = (time.monotonic() - begin) * _VIEW_COST_FACTOR
         self.view_due = None

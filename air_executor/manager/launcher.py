@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _MODULES: dict[str, str] = {"airflow": "air_executor.airflow.warm_parent"}
 _LAST_BYTES = 1500
 _MOST_LAUNCHES = 50_000
+_START_TRIES = 3
 
 
 class ServerKey(NamedTuple):
@@ -70,6 +71,8 @@ class LocalLauncher:
         self._by_key: dict[ServerKey, LocalServer] = {}
         self.servers: dict[int, LocalServer] = {}
         """All servers by pid, also those that are retiring."""
+        self._failed_starts: dict[ServerKey, int] = {}
+        """How many servers in a row have gone before they were ready."""
 
     def launch(self, key: ServerKey, launches: list[Launch]) -> list[NotStarted]:
         """Have these attempts started; returns those that cannot be, with the reason."""
@@ -99,8 +102,16 @@ class LocalLauncher:
         for report in reports:
             if isinstance(report, Ready):
                 server.is_ready = True
+                self._failed_starts.pop(server.key, None)
                 _log.info("%s is ready after %.1f s", server.name, report.seconds)
         return reports
+
+    def may_start_again(self, server: LocalServer) -> bool:
+        """Claim that another server like this one, which is gone, may do better: one that never got ready gets three tries."""
+        if server.is_ready:
+            return True
+        self._failed_starts[server.key] = self._failed_starts.get(server.key, 0) + 1
+        return self._failed_starts[server.key] < _START_TRIES
 
     def attempt_ended(self, server: LocalServer, attempt_id: str) -> None:
         """Note that a server has one runner less."""

@@ -175,8 +175,10 @@ class Supervision:
         if not server.is_retiring:
             ending = f"; its log ends: {words}" if words else ""
             _log.warning("%s is gone, %d attempts were with it%s", server.name, len(left), ending)
+        may_start_later = self.launcher.may_start_again(server)
         for attempt in left:
-            if server.is_ready or attempt.started is not None:
+            if may_start_later or attempt.started is not None:
+                # What has not started costs its task no attempt.
                 self._adopt(attempt)
             else:
                 error = f"{server.name} could not start: {words or 'it left no message'}"

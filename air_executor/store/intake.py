@@ -12,18 +12,18 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from air_executor.core.events import Event, JobAccepted, TaskRestored, TasksQueued, ViewWritten
+from air_executor.core.events import Event, JobAccepted, TaskRestored, TasksQueued
 from air_executor.core.graph import check_acyclic, check_order
 from air_executor.core.job import Job
-from air_executor.core.specs import check_tasks
+from air_executor.core.specs import TaskSpec, check_tasks
 from air_executor.core.states import TaskStatus
-from air_executor.errors import AirExecutorError, DamagedFileError, InvalidJobError
+from air_executor.errors import AirExecutorError, DamagedFileError, InvalidJobError, TaskConflictError
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.journal import Journal, replay
 from air_executor.store.locks import is_locked
 from air_executor.store.records import SubmittedState, SubmittedTask, as_utc, spec_of
 from air_executor.store.root import Root
-from air_executor.store.views import view_identity
+from air_executor.store.views import view_identity, view_written
 
 
 class NotLoaded(Enum):
@@ -55,7 +55,7 @@ def load_job(root: Root, name: str, now: datetime, *, reopen: bool = False) -> L
     directory = root.job(name)
     _check_directory(directory)
     try:
-        content, _ = read_bytes(directory / "state.json")
+        content, state_status = read_bytes(directory / "state.json")
     except FileNotFoundError:
         return NotLoaded.INCOMPLETE
     state = decode_json(content, SubmittedState, directory / "state.json")
@@ -69,17 +69,18 @@ def load_job(root: Root, name: str, now: datetime, *, reopen: bool = False) -> L
         journal = Journal(directory / "journal", durable=job.options.durable, size=size)
         if view_identity(tasks_path) in job.view_identities:
             return LoadedJob(job, journal, ())
-        strangers = read_tasks(tasks_path)
-        if strangers is None or any(task.id not in job.tasks for task in strangers):
-            return LoadedJob(job, journal, strangers or ())
-        # Only tasks that we know, in a file that we did not write: an older state was put back, and its owner means it.
+        strangers = read_tasks(tasks_path) or ()
+        is_state_ours = (state_status.st_ino, state_status.st_mtime_ns) in job.view_identities
+        if not strangers or is_state_ours or any(task.id not in job.tasks for task in strangers):
+            return LoadedJob(job, journal, strangers)
+        # Two files that we did not write, with tasks that we know: an older state was put back, and its owner means it.
         alive = {
             task_id: job.tasks[task_id].attempt
             for task_id in job.running
             if is_locked(root.log(name, task_id, job.tasks[task_id].attempt))
         }
         state.id = state.id or job.id
-    loaded = _accept(directory, name, state, now, alive)
+    loaded = _accept(directory, name, state, state_status, now, alive)
     if events and isinstance(loaded, LoadedJob):
         os.replace(directory / "journal", directory / "journal.replaced")
     return loaded
@@ -118,17 +119,17 @@ def unknown_tasks(job: Job, strangers: tuple[SubmittedTask, ...], now: datetime)
 
     :raises InvalidJobError: they are not valid, or a known id has another command.
     """
-    specs = tuple(spec_of(task, position) for position, task in enumerate(strangers, start=1))
-    new = job.new_tasks(specs)
+    given: dict[str, tuple[TaskSpec, SubmittedTask]] = {}
+    for position, task in enumerate(strangers, start=1):
+        spec = spec_of(task, position)
+        first = given.setdefault(spec.id, (spec, task))[0]
+        # A program that appends again when it is retried repeats itself; that adds nothing.
+        if (first.command, first.args) != (spec.command, spec.args):
+            raise TaskConflictError(f"task id {spec.id!r} occurs twice, with different commands; choose another id")
+    new = job.new_tasks(tuple(spec for spec, _ in given.values()))
     if not new:
         return []
-    names = {spec.id for spec in new}
-    restored = [
-        event
-        for spec, task in zip(specs, strangers, strict=True)
-        if spec.id in names
-        for event in _restored(spec.id, task, now)
-    ]
+    restored = [event for spec in new for event in _restored(spec.id, given[spec.id][1], now)]
     return [TasksQueued(at=now, tasks=new), *restored]
 
 
@@ -144,7 +145,12 @@ def prepare_directory(root: Root, job: Job) -> None:
 
 
 def _accept(
-    directory: Path, name: str, state: SubmittedState, now: datetime, alive: Mapping[str, int]
+    directory: Path,
+    name: str,
+    state: SubmittedState,
+    state_status: os.stat_result,
+    now: datetime,
+    alive: Mapping[str, int],
 ) -> LoadedJob | NotLoaded:
     path = directory / "tasks.json"
     try:
@@ -178,7 +184,7 @@ def _accept(
             events.append(TaskRestored(at=now, task=spec.id, status=TaskStatus.RUNNING, attempt=alive[spec.id]))
         else:
             events.extend(_restored(spec.id, task, now))
-    events.append(ViewWritten(at=now, inode=status.st_ino, mtime_ns=status.st_mtime_ns))
+    events += [view_written(status, now), view_written(state_status, now)]
     for event in events:
         journal.add(event)
         job.apply(event)
@@ -213,7 +219,8 @@ def _check_directory(directory: Path) -> None:
         raise DamagedFileError(f"{directory}: is not a directory (symbolic links are not followed); remove it")
     if status.st_uid != os.geteuid():
         raise DamagedFileError(f"{directory}: belongs to user {status.st_uid}, not to user {os.geteuid()}; remove it")
-    if status.st_mode & 0o022:
+    # Its group may: many people's umask is 002, and nobody but the owner gets through the root.
+    if status.st_mode & 0o002:
         raise DamagedFileError(
             f"{directory}: others may write to it; run `chmod go-w {directory}` and submit the job again"
         )

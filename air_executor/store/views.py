@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -54,12 +55,16 @@ def write_views(root: Root, job: Job, journal: Journal) -> Path | None:
         status = create_file(
             tasks, encode_tasks(task_record(job.name, task) for task in job.tasks.values()), durable=durable
         )
-        create_file(state, encode_state(state_record(job)), durable=durable)
-        written = ViewWritten(at=job.updated_at, inode=status.st_ino, mtime_ns=status.st_mtime_ns)
+        written = [view_written(status, job.updated_at)]
+        written.append(
+            view_written(create_file(state, encode_state(state_record(job)), durable=durable), job.updated_at)
+        )
         # Before the swap: a tasks.json that the journal does not know would be taken for somebody's own.
-        journal.add(written)
+        for event in written:
+            journal.add(event)
         journal.flush()
-        job.apply(written)
+        for event in written:
+            job.apply(event)
         replaced = _swap_in(tasks, directory / "tasks.json", job)
     except OSError:
         # Tried again and again, they would fill a disk that is full.
@@ -89,6 +94,11 @@ def _swap_in(new: Path, current: Path, job: Job) -> Path | None:
         new.unlink()
         return None
     return new
+
+
+def view_written(status: os.stat_result, at: datetime) -> ViewWritten:
+    """Return the record of a view that is one of ours."""
+    return ViewWritten(at=at, inode=status.st_ino, mtime_ns=status.st_mtime_ns)
 
 
 def write_failed_state(root: Root, name: str, record: StateRecord) -> None:
