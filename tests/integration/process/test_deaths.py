@@ -170,11 +170,18 @@ def test_a_server_killed_at_any_moment_leaves_no_attempt_unexplained(start_serve
     ran = [message for message in claimed if message.attempt_id in recorded_starts]
     # Everything that ran was claimed, and what was claimed but not recorded is at most one portion of launches.
     assert len(claimed) - len(ran) <= 16
+    reaped_unrecorded = 0
     for message in ran:
         if message.attempt_id not in recorded_ends:
-            ended = wait_until(partial(collect, tree_of(recorded_starts[message.attempt_id])))
+            try:
+                ended = wait_until(partial(collect, tree_of(recorded_starts[message.attempt_id])))
+            except ChildProcessError:
+                # The server had reaped it and was killed before it wrote that down: the manager calls such an attempt lost.
+                reaped_unrecorded += 1
+                continue
             assert ended is not None
             assert ended.exit_code == 0
+    assert reaped_unrecorded <= 16
     for message in claimed:
         wait_until(partial(is_locked, message.log_path), lambda locked: not locked)
     reap_strangers(())
