@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from air_executor.config import find_base_path
-from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
+from air_executor.core.specs import JobOptions, JobSpec, TaskSpec, check_tasks
 from air_executor.errors import (
     AirExecutorError,
     DamagedFileError,
@@ -22,8 +22,9 @@ from air_executor.errors import (
     JobExistsError,
     JobNotFinishedError,
     JobNotFoundError,
+    TaskConflictError,
 )
-from air_executor.manager_process import start_manager
+from air_executor.manager_process import ensure_manager, start_manager
 from air_executor.store.archive import find_job, remove_job
 from air_executor.store.ended import ended_names, forget_ended
 from air_executor.store.environments import save_environment
@@ -103,7 +104,12 @@ class AirExecutorClient:
         :raises JobNotFoundError: there is no such job.
         :raises InvalidJobError: a task is not valid, has the id of another one, or depends on one that does not exist.
         """
-        self._ask(QueueTasks(job=name, tasks=tuple(tasks)))
+        specs = tuple(tasks)
+        check_tasks(specs)
+        if not self.manager_is_running():
+            # Nobody would tell this caller later.
+            self._refuse_conflicts(name, specs)
+        self._ask(QueueTasks(job=name, tasks=specs))
 
     def cancel(self, name: str, reason: str = "") -> None:
         """End a job and every process of it.
@@ -319,6 +325,23 @@ class AirExecutorClient:
         :raises RootError: it did not start; the message holds its own words.
         """
         return start_manager(self._root, options)
+
+    def ensure_manager(self, wait_s: float = 0.0, **options: float | bool) -> int | None:
+        """Do as `start_manager`, but wait for `wait_s` seconds only; None says that it is still starting: call again.
+
+        :raises RootError: it did not start; the message holds its own words.
+        """
+        return ensure_manager(self._root, options, wait_s)
+
+    def _refuse_conflicts(self, name: str, specs: Sequence[TaskSpec]) -> None:
+        view = self.job(name)
+        if view.state.is_terminal:
+            raise InvalidJobError(f"job {name} is over ({view.state.value}): nothing can be added to it")
+        known = {task.id: task for task in self.tasks(name)}
+        for spec in specs:
+            task = known.get(spec.id)
+            if task is not None and (task.command, task.args) != (spec.command, spec.args):
+                raise TaskConflictError(f"job {name} has a task {spec.id!r} with another command: choose another id")
 
     def _ask(self, request: QueueTasks | CloseJob | RetryTasks) -> None:
         self.job(request.job)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from air_executor.errors import ManagerNotRunningError, RootError
 from air_executor.store.locks import manager_is_running, read_manager_pid
@@ -15,6 +16,8 @@ from air_executor.store.root import Root
 
 _PAUSE_S = 0.02
 _START_TIMEOUT_S = 30.0
+_starting: dict[Path, subprocess.Popen[bytes]] = {}
+"""By root: what this process started and what does not hold the root yet."""
 _spawned: set[int] = set()
 
 
@@ -24,22 +27,34 @@ def start_manager(root: Root, options: Mapping[str, float | bool] | None = None)
     :param options: settings by field name of `ManagerSettings`, given to it on its command line.
     :raises RootError: it did not start; the message holds its own words.
     """
+    pid = ensure_manager(root, options, _START_TIMEOUT_S)
+    if pid is None:
+        raise RootError(f"the manager of {root.path} did not start in {_START_TIMEOUT_S:g} s; see {root.manager_log}")
+    return pid
+
+
+def ensure_manager(root: Root, options: Mapping[str, float | bool] | None = None, wait_s: float = 0.0) -> int | None:
+    """Do as `start_manager`, but wait for `wait_s` seconds only; None says that the manager is still starting.
+
+    This process remembers the one that it started: a later call looks after that one and starts no second beside it.
+
+    :raises RootError: it ended before it held the root; the message holds its own words. The next call starts another.
+    """
     _reap_spawned()
-    process: subprocess.Popen[bytes] | None = None
-    deadline = time.monotonic() + _START_TIMEOUT_S
+    deadline = time.monotonic() + wait_s
     while True:
+        process = _starting.get(root.path)
         pid = read_manager_pid(root)
         if manager_is_running(root) and pid is not None:
-            _let_go(process)
+            _let_go(_starting.pop(root.path, None))
             return pid
         if process is None:
-            process = _spawn(root, options or {})
+            _starting[root.path] = _spawn(root, options or {})
         elif process.poll() is not None and not manager_is_running(root):
+            del _starting[root.path]
             raise RootError(f"the manager of {root.path} did not start: {_last_words(root)}")
-        if time.monotonic() > deadline:
-            raise RootError(
-                f"the manager of {root.path} did not start in {_START_TIMEOUT_S:g} s; see {root.manager_log}"
-            )
+        if time.monotonic() >= deadline:
+            return None
         time.sleep(_PAUSE_S)
 
 
