@@ -50,6 +50,10 @@ class DamagedFileError(AirExecutorError):
     """The file is damaged: restore it, or remove its job's directory."""
 
 
+class TornFileError(DamagedFileError):
+    """The file is not whole: it is empty, or no JSON at all."""
+
+
 class SubmissionError(AirExecutorError):
     """The submission could not be written to disk; nothing of it was kept."""
 

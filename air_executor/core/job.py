@@ -188,15 +188,19 @@ class Job:
         """Return the tasks that have to run again if the wanted ones do: those, and what was skipped because of them.
 
         :param wanted: None for all that ended without completing.
-        :raises InvalidJobError: a wanted task does not exist, is not over, or has completed.
+        A wanted task that waits or runs anyway adds nothing, so that asking twice is asking once.
+
+        :raises InvalidJobError: a wanted task does not exist or has completed, or the job is still being stopped.
         """
+        if self.is_stopping and self.running:
+            raise InvalidJobError(f"job {self.name} is still ending its tasks: retry it when it is over")
         chosen = set(self.tasks if wanted is None else wanted)
         for task_id in chosen if wanted is not None else ():
             task = self.tasks.get(task_id)
             if task is None:
                 raise InvalidJobError(f"job {self.name} has no task {task_id!r}")
-            if not _will_never_complete(task):
-                raise InvalidJobError(f"job {self.name}: task {task_id!r} is {task.status.value}, it cannot be retried")
+            if task.status is TaskStatus.COMPLETED:
+                raise InvalidJobError(f"job {self.name}: task {task_id!r} is completed, it cannot be retried")
         # Tasks come after what they depend on, unless somebody queued them in another order; then another round finds them.
         found = True
         while found and wanted is not None:
@@ -293,6 +297,7 @@ class Job:
         elif event.outcome is Outcome.CANCELLED:
             task.completed_at = event.at
             self._move(task, TaskStatus.CANCELLED, event.at)
+            self._skip_dependants(task, event.at)
         else:
             self._fail(task, event)
 

@@ -81,8 +81,9 @@ class Spools:
 
     def discard(self, path: Path) -> None:
         """Remove a spool of which nothing is left to read."""
-        path.unlink(missing_ok=True)
-        path.with_suffix(".log").unlink(missing_ok=True)
+        for each in (path, path.with_suffix(".log")):
+            with contextlib.suppress(OSError):
+                each.unlink()
         self._sizes.pop(path, None)
 
 

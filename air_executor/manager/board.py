@@ -79,7 +79,7 @@ class Board:
         written: list[JobRun] = []
         for name, run in list(self._to_flush.items()):
             try:
-                run.journal.flush()
+                run.flush()
             except FileNotFoundError as error:
                 if self.drop_if_removed(run):
                     continue
@@ -102,9 +102,9 @@ class Board:
         ended = [run for name, run in self._finished.items() if name not in self._to_flush]
         for run in dict.fromkeys([*due, *ended]):
             try:
-                stranger = run.publish_views(self._root)
+                stranger = run.publish_views()
                 if run.job.state.is_terminal:
-                    run.announce_end(self._root)
+                    run.announce_end()
                     self._forget(run)
                     self._ended.append(run)
                 self._to_view.pop(run.job.name, None)
@@ -126,7 +126,7 @@ class Board:
 
     def drop_if_removed(self, run: JobRun) -> bool:
         """Forget a job whose directory somebody removed; `take_removed` returns it."""
-        if self._root.job(run.job.name).exists():
+        if run.is_in_place:
             return False
         _log.warning("job %s: its directory was removed; what runs of it is ended", run.job.name)
         self._forget(run)

@@ -24,6 +24,7 @@ from air_executor.manager.retention import Retention
 from air_executor.manager.settings import load_settings
 from air_executor.manager.supervision import Supervision
 from air_executor.process.subreaper import become_subreaper
+from air_executor.store.environments import remove_old_environments
 from air_executor.store.locks import ManagerLock
 from air_executor.store.records import utc_now
 from air_executor.store.root import Root
@@ -34,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 _HOUSEKEEPING_S = 30.0
 _SOON_S = 0.2
+_REST_S = 0.2
+_ENVIRONMENT_AGE_S = 30 * 86400.0
 _STATUS_S = 1.0
 _LONGEST_WAIT_S = 60.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
@@ -70,6 +73,11 @@ class Manager:
         self._started_at = utc_now()
         self._status: ManagerStatus | None = None
         self._next_status = 0.0
+        self._watch: Watch | None = None
+        self._watched: tuple[int, ...] = ()
+        """Inodes of the directories that `_watch` watches."""
+        self._rests_until = 0.0
+        """Monotonic instant before which nothing is tried again that the disk refused."""
 
     def run(self) -> None:
         """Manage the root until SIGTERM or SIGINT (stop), or SIGUSR1 (drain) has taken effect.
@@ -78,10 +86,7 @@ class Manager:
         """
         lock = ManagerLock(self._root)
         become_subreaper()
-        # A module beside the root must not shadow an installed one in a warm parent that starts here.
-        os.chdir(self._root.run)
-        with Watch((self._root.jobs, self._root.requests)) as watch, self._wake_by_signals():
-            self._selector.register(watch.fileno(), selectors.EVENT_READ, lambda: self._reception.look_at(watch.take()))
+        with self._wake_by_signals():
             _log.info("manager (pid %d) of %s: %d slots", os.getpid(), self._root.path, self._settings.slots)
             try:
                 while not self._must_stop():
@@ -93,23 +98,59 @@ class Manager:
         _log.info("manager (pid %d) has stopped; %d attempts run on", os.getpid(), running)
 
     def _step(self) -> None:
-        if time.monotonic() >= self._reception.next_due():
-            self._reception.look_everywhere()
-            if self._is_first_look:
-                self._is_first_look = False
-                self._retention.announce_again()
-            for job in self._undecided:
-                self._planner.reconsider(job)
-            self._undecided.clear()
-        self._supervision.check_adopted()
-        self._plan_and_apply()
-        self._publish()
-        self._supervision.advance()
-        self._keep_house()
+        for part in (
+            self._look,
+            self._supervision.check_adopted,
+            self._plan_and_apply,
+            self._publish,
+            self._supervision.advance,
+            self._keep_house,
+        ):
+            self._guard(part)
         for key, _ in self._selector.select(self._wait_s()):
-            callback: Callable[[], None] = key.data
-            callback()
+            self._guard(key.data)
         self._handle_signals()
+
+    def _guard(self, part: Callable[[], None]) -> None:
+        """Do a part of a step; a file that cannot be read, written or removed must not end the manager."""
+        try:
+            part()
+        except OSError as error:
+            self._board.note_disk_error(error)
+            self._rests_until = time.monotonic() + _REST_S
+
+    def _look(self) -> None:
+        if time.monotonic() < self._reception.next_due():
+            return
+        self._reception.look_everywhere()
+        self._watch_directories()
+        if self._is_first_look:
+            self._is_first_look = False
+            self._retention.announce_again()
+        for job in self._undecided:
+            self._planner.reconsider(job)
+        self._undecided.clear()
+
+    def _watch_directories(self) -> None:
+        """Watch the directories where things appear; anew if somebody removed them and they were made again."""
+        directories = (self._root.jobs, self._root.requests)
+        identities = tuple(os.stat(directory).st_ino for directory in directories)
+        if identities == self._watched:
+            return
+        self._close_watch()
+        # A module beside the root must not shadow an installed one in a warm parent that starts here.
+        os.chdir(self._root.run)
+        watch = Watch(directories)
+        self._selector.register(watch.fileno(), selectors.EVENT_READ, lambda: self._reception.look_at(watch.take()))
+        self._watch, self._watched = watch, identities
+        # Between the look and the watch something may have come.
+        self._reception.look_again()
+
+    def _close_watch(self) -> None:
+        if self._watch is not None:
+            self._selector.unregister(self._watch.fileno())
+            self._watch.close()
+            self._watch = None
 
     def _plan_and_apply(self) -> None:
         """Decide and record until nothing is left to decide; then what was recorded may start."""
@@ -128,6 +169,13 @@ class Manager:
                 return
 
     def _finish(self, action: FinishJob) -> None:
+        try:
+            self._decide_end(action)
+        except OSError as error:
+            self._board.note_disk_error(error)
+            self._undecided.append(action.job)
+
+    def _decide_end(self, action: FinishJob) -> None:
         run = self._board.runs.get(action.job.name)
         if run is None or run.job.state.is_terminal:
             return
@@ -177,15 +225,18 @@ class Manager:
             due.append(self._next_status)
         others = (self._planner.next_due(), self._board.next_due(), self._supervision.next_due())
         due.extend(instant for instant in others if instant is not None)
-        return max(min(due) - now, 0)
+        # What just failed would fail again: not at once.
+        return max(min(due) - now, self._rests_until - now, 0)
 
     def _keep_house(self) -> None:
         now = time.monotonic()
         self._write_status(now)
         if now >= self._next_housekeeping:
+            self._next_housekeeping = now + _HOUSEKEEPING_S
             self._supervision.tidy()
-            must_go_on = self._retention.apply(self._settings)
-            self._next_housekeeping = now + (_SOON_S if must_go_on else _HOUSEKEEPING_S)
+            remove_old_environments(self._root, self._supervision.environments_in_use(), _ENVIRONMENT_AGE_S)
+            if self._retention.apply(self._settings):
+                self._next_housekeeping = now + _SOON_S
 
     def _write_status(self, now: float) -> None:
         status = self._describe()
@@ -267,6 +318,7 @@ class Manager:
         self._supervision.leave()
         with contextlib.suppress(OSError):
             write_status(self._root, None)
+        self._close_watch()
         self._selector.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -23,6 +24,7 @@ _log = logging.getLogger(__name__)
 _SETTLED_AFTER_S = 2.0
 """A file that cannot be read may be in the middle of being written; unchanged for this long it is broken."""
 _RECHECK_S = 0.05
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM})
 
 _Files = tuple[tuple[int, int, int] | None, ...]
 
@@ -85,11 +87,19 @@ class Inbox:
             return None
         try:
             result = load_job(self._root, name, now)
+            if isinstance(result, LoadedJob):
+                prepare_directory(self._root, result.job)
         except FileNotFoundError:
             self._incomplete.pop(name, None)
             return None
-        except (AirExecutorError, OSError) as error:
+        except AirExecutorError as error:
             self._refuse(name, error, now)
+            return None
+        except OSError as error:
+            # Too many open files, a disk that does not answer: the job may be all right, and is looked at again.
+            if name not in self._incomplete:
+                _log.error("job %s cannot be read now: %s: %s", name, error.filename, error.strerror)
+            self._incomplete.setdefault(name, time.monotonic())
             return None
         if result is NotLoaded.INCOMPLETE:
             self._incomplete.setdefault(name, time.monotonic())
@@ -100,11 +110,6 @@ class Inbox:
         if not isinstance(result, LoadedJob):
             self._note_finished(name)
             return None
-        try:
-            prepare_directory(self._root, result.job)
-        except OSError as error:
-            # Each attempt will say so in its own error.
-            _log.error("job %s: %s: %s", name, error.filename, error.strerror)
         return result
 
     def _refuse(self, name: str, error: Exception, now: datetime) -> None:
@@ -116,13 +121,15 @@ class Inbox:
             return
         if time.monotonic() - since < _SETTLED_AFTER_S:
             return
-        del self._incomplete[name], self._broken[name]
-        self._settled.add(name)
-        _log.error("job %s cannot be used: %s", name, error)
         try:
             set_aside(self._root, name, str(error), now)
         except (AirExecutorError, OSError) as problem:
             _log.error("job %s could not be marked as failed: %s", name, problem)
+            if isinstance(problem, OSError) and problem.errno in _PASSING:
+                return
+        del self._incomplete[name], self._broken[name]
+        self._settled.add(name)
+        _log.error("job %s cannot be used: %s", name, error)
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

@@ -156,8 +156,10 @@ class LocalLauncher:
 
     def discard_files(self, server: LocalServer) -> None:
         """Remove spool and log of a server of which nothing is left to read."""
-        Path(server.process.spool_path).unlink(missing_ok=True)
-        server.log_path.unlink(missing_ok=True)
+        for path in (Path(server.process.spool_path), server.log_path):
+            # What cannot be removed now is removed by a later manager.
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def last_words(self, server: LocalServer) -> str:
         """Return the end of a server's own log, for the error of what it could not start."""

@@ -63,6 +63,8 @@ class Reception:
         self._warm_up = warm_up
         self._inbox = Inbox(root, note_finished, board.runs.__contains__)
         self._next_look = 0.0
+        self._hopeless: set[Path] = set()
+        """Requests that can be neither carried out nor removed."""
 
     def next_due(self) -> float:
         """Return the monotonic instant at which everything is to be looked at."""
@@ -72,11 +74,15 @@ class Reception:
     def look_everywhere(self) -> None:
         """List jobs and requests, as no event may have told of them."""
         begin = time.monotonic()
-        if begin < self._next_look:
+        was_incomplete = self._root.restore_directories()
+        if begin < self._next_look and not was_incomplete:
             self._take_in(self._inbox.look([], utc_now()))
             return
+        is_first = not self._next_look
+        # Now, so that a look that fails is not repeated at once.
+        self._next_look = begin + self._board.settings.rescan_s
         self._take_in(self._inbox.look(None, utc_now()))
-        if not self._next_look:
+        if is_first:
             self._merge_swapped_out()
         self.read_requests()
         for run in list(self._board.runs.values()):
@@ -85,9 +91,17 @@ class Reception:
         cost_s = time.monotonic() - begin
         self._next_look = time.monotonic() + max(self._board.settings.rescan_s, cost_s * _LOOKING_SHARE)
 
+    def look_again(self) -> None:
+        """Have everything looked at as soon as possible."""
+        self._next_look = min(self._next_look, time.monotonic())
+
     def look_at(self, paths: list[Path]) -> None:
         """Look where events said that something appeared."""
         names = [path.name for path in paths if path.parent == self._root.jobs]
+        for name in names:
+            if name in self._board.runs:
+                # Another job took the place of one that is running.
+                self._board.drop_if_removed(self._board.runs[name])
         self._take_in(self._inbox.look(names, utc_now()))
         if any(path.parent == self._root.requests for path in paths):
             self.read_requests()
@@ -95,6 +109,8 @@ class Reception:
     def read_requests(self) -> bool:
         """Carry out the requests that wait; one is removed only when its effect is on disk. False if some are left unread."""
         for path in list_requests(self._root):
+            if path in self._hopeless:
+                continue
             try:
                 self._carry_out(read_request(path))
                 path.unlink(missing_ok=True)
@@ -102,11 +118,19 @@ class Reception:
                 continue
             except AirExecutorError as error:
                 _log.error("a request was refused: %s", error)
-                refuse_request(path, str(error))
+                self._refuse(path, str(error))
             except OSError as error:
                 self._board.note_disk_error(error)
                 return False
         return True
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        try:
+            refuse_request(path, reason)
+        except OSError as error:
+            # What cannot be removed is not looked at again by this manager.
+            _log.error("%s cannot be removed (%s): remove it", path, error.strerror)
+            self._hopeless.add(path)
 
     def merge_stranger(self, run: JobRun) -> None:
         """Take over tasks from a tasks.json that somebody else put in place of ours."""
@@ -125,15 +149,17 @@ class Reception:
                 os.replace(path, kept)
             return
         self._merge_file(run, path)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
     def forget(self, name: str) -> None:
-        """Look at this name again if it appears again."""
+        """Look at this name again, as another job may have taken it."""
         self._inbox.forget(name)
+        self._take_in(self._inbox.look([name], utc_now()))
 
     def _take_in(self, loaded: list[LoadedJob]) -> None:
         for job, journal, strangers in loaded:
-            run = JobRun(job, journal)
+            run = JobRun(self._root, job, journal)
             self._board.add(run)
             if strangers and not job.state.is_terminal:
                 self._merge_file(run, self._root.job(job.name) / "tasks.json")
@@ -146,16 +172,16 @@ class Reception:
             run = self._running_job(request.job)
             strangers = tuple(msgspec.convert(task, SubmittedTask, from_attributes=True) for task in request.tasks)
             self._merge(run, strangers)
-            run.journal.flush()
+            run.flush()
         elif isinstance(request, CancelJob):
             run = self._running_job(request.job)
             _log.info("job %s: cancelled%s", request.job, f": {request.reason}" if request.reason else "")
             self._board.record(run, JobCancelled(at=now, reason=request.reason))
-            run.journal.flush()
+            run.flush()
         elif isinstance(request, CloseJob):
             run = self._running_job(request.job)
             self._board.record(run, JobClosed(at=now))
-            run.journal.flush()
+            run.flush()
         elif isinstance(request, RetryTasks):
             self._retry(request, now)
         else:
@@ -169,7 +195,7 @@ class Reception:
         tasks = run.job.tasks_to_reset(request.tasks)
         if tasks:
             self._board.record(run, TasksReset(at=now, tasks=tasks))
-            run.journal.flush()
+            run.flush()
 
     def _reopen(self, request: RetryTasks, now: datetime) -> None:
         """Have a job that was over go on."""
@@ -182,14 +208,16 @@ class Reception:
         if not isinstance(loaded, LoadedJob) or request.job in self._board.runs:
             raise JobNotFoundError(f"there is no job {request.job} that could be retried now")
         tasks = loaded.job.tasks_to_reset(request.tasks)
-        if not tasks:
+        if tasks:
+            event = TasksReset(at=now, tasks=tasks)
+            loaded.journal.add(event)
+            loaded.job.apply(event)
+        elif loaded.job.state.is_terminal:
             return
-        event = TasksReset(at=now, tasks=tasks)
-        loaded.journal.add(event)
-        loaded.job.apply(event)
+        # Without tasks it was reset by a manager that was killed before its views said so.
         self._take_in([loaded])
         # At once, before the request is answered: whoever waits then must not take the old end for the new one.
-        self._board.runs[request.job].publish_views(self._root)
+        self._board.runs[request.job].publish_views()
 
     def _running_job(self, name: str) -> JobRun:
         if name not in self._board.runs:

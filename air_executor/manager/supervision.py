@@ -21,7 +21,9 @@ from air_executor.manager.job_run import JobRun
 from air_executor.manager.launcher import LocalLauncher, LocalServer, ServerKey
 from air_executor.manager.settings import ManagerSettings
 from air_executor.manager.stopping import Stopper
+from air_executor.process.attempt_log import is_locked
 from air_executor.process.exits import reap_strangers
+from air_executor.process.identity import boot_clock_s, boot_id
 from air_executor.process.protocol import Ended, Launch, NotStarted, Report, Started
 from air_executor.store.environments import load_environment
 from air_executor.store.records import utc_now
@@ -145,21 +147,26 @@ class Supervision:
     def _take_report(self, report: Report, server: LocalServer) -> None:
         if not isinstance(report, (Started, Ended, NotStarted)):
             return
+        if not isinstance(report, Started):
+            # Also for an attempt of a job that is gone: its server must not wait for it.
+            self.launcher.attempt_ended(server, report.attempt_id)
         attempt = self.attempts.get(report.attempt_id)
         if attempt is None:
             return
         if isinstance(report, Started):
             self._note_started(attempt, report)
-            return
-        self.launcher.attempt_ended(server, report.attempt_id)
-        self._record_fate(attempt, report)
+        elif isinstance(report, NotStarted) and report.already_claimed and is_locked(attempt.launch.log_path):
+            # Who claimed it lives: this is the attempt, launched by a manager whose record of it is gone.
+            self._adopt(attempt)
+        else:
+            self._record_fate(attempt, report)
 
     def _note_started(self, attempt: Attempt, report: Started) -> None:
         attempt.started = report
         _log.debug("%s: started, pid %d", attempt.name, report.pid)
         timeout_s = attempt.task.spec.timeout_s
         if timeout_s is not None:
-            due = time.monotonic() + max(timeout_s - max(time.time() - report.at, 0), 0)
+            due = time.monotonic() + max(timeout_s - _age_s(report), 0)
             self._planner.set_timeout(attempt.job, attempt.task.spec.id, attempt.number, due)
 
     def _server_left(self, server: LocalServer) -> None:
@@ -288,6 +295,12 @@ class Supervision:
             due.append(time.monotonic() + _UNDECIDED_S)
         return min((instant for instant in due if instant is not None), default=None)
 
+    def environments_in_use(self) -> set[str]:
+        """Return the digests of environments that a job or a server has."""
+        digests = {run.job.options.environment for run in self._board.runs.values()}
+        digests |= {server.key.environment for server in self.launcher.servers.values()}
+        return {digest for digest in digests if digest is not None}
+
     def tidy(self) -> None:
         """Reap what fell to us, and remove the spools of servers that are gone."""
         self._reap_strangers()
@@ -307,6 +320,13 @@ class Supervision:
         """Let go of the fork servers: they stay until their last runner has ended."""
         for server in list(self.launcher.servers.values()):
             self.launcher.retire(server)
+
+
+def _age_s(started: Started) -> float:
+    """Return for how long a runner has run, by the clock in which the kernel dates it: nobody can set that one."""
+    if started.boot_id != boot_id() or not started.start_ticks:
+        return max(time.time() - started.at, 0)
+    return max(boot_clock_s() - started.start_ticks / os.sysconf("SC_CLK_TCK"), 0)
 
 
 def _event_for(attempt: Attempt, fate: Fate) -> TaskEnded | LaunchVoided:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from air_executor.process.cgroup import AttemptCgroup
+from air_executor.process.identity import identify
 from air_executor.process.protocol import Ended
 from air_executor.process.sweep import kill_all
 from air_executor.process.tree import AttemptTree
@@ -52,6 +53,9 @@ def collect(tree: AttemptTree, *, keep_processes: bool = False, spared: Collecti
     """
     if tree.runner is None:
         raise ChildProcessError(f"no runner is known for attempt {tree.attempt_id}")
+    if identify(tree.runner.pid) != tree.runner:
+        # The pid is that of another process by now, maybe another child of the caller, whose exit is not ours to take.
+        raise ChildProcessError(f"the runner of attempt {tree.attempt_id} is gone")
     pid, status, usage = os.wait4(tree.runner.pid, os.WNOHANG)
     if pid == 0:
         return None

@@ -80,5 +80,7 @@ def _move_away(root: Root, path: Path) -> None:
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        return
+    # What cannot be removed now is tried again later.
+    with contextlib.suppress(OSError):
+        path.unlink()

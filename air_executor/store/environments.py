@@ -5,9 +5,11 @@ Variables may hold secrets: the files have mode 0600, and nothing of them enters
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Container, Mapping
 
 import msgspec
 
@@ -39,7 +41,10 @@ def save_environment(root: Root, python: str, variables: Mapping[str, str], cwd:
     content = msgspec.json.encode(snapshot)
     digest = hashlib.sha256(content).hexdigest()[:32]
     path = root.environments / f"{digest}.json"
-    if not os.path.lexists(path):
+    if os.path.lexists(path):
+        # Its age is that of its last use.
+        os.utime(path)
+    else:
         aside = root.tmp / temporary_name(digest)
         create_file(aside, content, durable=True)
         os.rename(aside, path)
@@ -69,3 +74,17 @@ def _is_unicode(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def remove_old_environments(root: Root, used: Container[str], age_s: float) -> None:
+    """Remove the environments that nobody has saved again for `age_s` seconds and that are not in use."""
+    with os.scandir(root.environments) as entries:
+        old = [
+            entry
+            for entry in entries
+            if entry.name.removesuffix(".json") not in used
+            and time.time() - entry.stat(follow_symlinks=False).st_mtime > age_s
+        ]
+    for entry in old:
+        with contextlib.suppress(OSError):
+            os.unlink(entry.path)

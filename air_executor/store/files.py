@@ -14,13 +14,14 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from air_executor.errors import DamagedFileError
+from air_executor.errors import DamagedFileError, TornFileError
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """No file of the root is read beyond this; a view of 100,000 tasks has about 40 MiB."""
 
 T = TypeVar("T")
 
+_NO_PLAIN_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR})
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -33,9 +34,10 @@ def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> tuple[bytes, os.stat_
     """
     try:
         fd = os.open(path, _READ)
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if error.errno not in _NO_PLAIN_FILE:
+            # Too many open files, a disk that does not answer: that says nothing of the file.
+            raise
         raise DamagedFileError(f"{path}: cannot be read ({error.strerror}); a plain file is expected here") from error
     try:
         status = os.fstat(fd)
@@ -52,6 +54,7 @@ def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> tuple[bytes, os.stat_
 def decode_json(content: bytes, kind: type[T], path: Path) -> T:
     """Turn JSON into `kind`, strictly.
 
+    :raises TornFileError: it is no JSON.
     :raises DamagedFileError: naming file, field and what is expected there.
     """
     try:
@@ -59,7 +62,7 @@ def decode_json(content: bytes, kind: type[T], path: Path) -> T:
     except msgspec.ValidationError as error:
         raise DamagedFileError(f"{path}: {error}; correct that field") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise DamagedFileError(f"{path}: is not valid JSON ({error}); correct or restore it") from error
+        raise TornFileError(f"{path}: is not valid JSON ({error}); correct or restore it") from error
 
 
 def create_file(path: Path, content: bytes | Iterable[bytes], *, durable: bool) -> os.stat_result:
@@ -93,6 +96,13 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def keep_refused(path: Path) -> Path:
+    """Move a file that cannot be used out of the way, and return where it is kept: `<name>.refused`."""
+    kept = path.with_name(f"{path.name}.refused")
+    os.replace(path, kept)
+    return kept
 
 
 def temporary_name(stem: str) -> str:

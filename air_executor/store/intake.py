@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import uuid
@@ -17,8 +16,8 @@ from air_executor.core.graph import check_acyclic, check_order
 from air_executor.core.job import Job
 from air_executor.core.specs import TaskSpec, check_tasks
 from air_executor.core.states import TaskStatus
-from air_executor.errors import AirExecutorError, DamagedFileError, InvalidJobError, TaskConflictError
-from air_executor.store.files import decode_json, read_bytes
+from air_executor.errors import AirExecutorError, DamagedFileError, InvalidJobError, TaskConflictError, TornFileError
+from air_executor.store.files import decode_json, keep_refused, read_bytes, temporary_name
 from air_executor.store.journal import Journal, replay
 from air_executor.store.locks import is_locked
 from air_executor.store.records import SubmittedState, SubmittedTask, as_utc, spec_of
@@ -54,35 +53,68 @@ def load_job(root: Root, name: str, now: datetime, *, reopen: bool = False) -> L
     """
     directory = root.job(name)
     _check_directory(directory)
+    path = directory / "state.json"
     try:
-        content, state_status = read_bytes(directory / "state.json")
-    except FileNotFoundError:
-        return NotLoaded.INCOMPLETE
-    state = decode_json(content, SubmittedState, directory / "state.json")
-    if state.state.is_terminal and not reopen:
+        found = _read_state(path)
+    except TornFileError:
+        if not replay(directory / "journal")[0]:
+            raise
+        # A power cut can do that to a view; the journal is whole, and so is the job.
+        keep_refused(path)
+        found = None
+    if found is not None and found[0].state.is_terminal and not reopen:
         return NotLoaded.FINISHED
     events, size = replay(directory / "journal")
-    tasks_path = directory / "tasks.json"
-    alive: dict[str, int] = {}
     if events:
-        job = rebuild(events)
-        journal = Journal(directory / "journal", durable=job.options.durable, size=size)
-        if view_identity(tasks_path) in job.view_identities:
-            return LoadedJob(job, journal, ())
+        return _go_on(root, name, events, size, found, now)
+    return NotLoaded.INCOMPLETE if found is None else _accept(directory, name, *found, now, {})
+
+
+def _read_state(path: Path) -> tuple[SubmittedState, os.stat_result] | None:
+    try:
+        content, status = read_bytes(path)
+    except FileNotFoundError:
+        return None
+    return decode_json(content, SubmittedState, path), status
+
+
+def _go_on(
+    root: Root,
+    name: str,
+    events: Sequence[Event],
+    size: int,
+    found: tuple[SubmittedState, os.stat_result] | None,
+    now: datetime,
+) -> LoadedJob | NotLoaded:
+    """Read a job that has a journal."""
+    directory = root.job(name)
+    job = rebuild(events)
+    journal = Journal(directory / "journal", durable=job.options.durable, size=size)
+    tasks_path = directory / "tasks.json"
+    if view_identity(tasks_path) in job.view_identities:
+        return LoadedJob(job, journal, ())
+    try:
         strangers = read_tasks(tasks_path) or ()
-        is_state_ours = (state_status.st_ino, state_status.st_mtime_ns) in job.view_identities
-        if not strangers or is_state_ours or any(task.id not in job.tasks for task in strangers):
-            return LoadedJob(job, journal, strangers)
-        # Two files that we did not write, with tasks that we know: an older state was put back, and its owner means it.
-        alive = {
-            task_id: job.tasks[task_id].attempt
-            for task_id in job.running
-            if is_locked(root.log(name, task_id, job.tasks[task_id].attempt))
-        }
-        state.id = state.id or job.id
-    loaded = _accept(directory, name, state, state_status, now, alive)
-    if events and isinstance(loaded, LoadedJob):
-        os.replace(directory / "journal", directory / "journal.replaced")
+    except TornFileError:
+        strangers = ()
+        keep_refused(tasks_path)
+    is_state_ours = found is None or (found[1].st_ino, found[1].st_mtime_ns) in job.view_identities
+    if found is None or not strangers or is_state_ours or any(task.id not in job.tasks for task in strangers):
+        return LoadedJob(job, journal, strangers)
+    # Two files that we did not write, with tasks that we know: an older state was put back, and its owner means it.
+    alive = {
+        task_id: job.tasks[task_id].attempt
+        for task_id in job.running
+        if is_locked(root.log(name, task_id, job.tasks[task_id].attempt))
+    }
+    found[0].id = found[0].id or job.id
+    loaded = _accept(directory, name, *found, now, alive)
+    if isinstance(loaded, LoadedJob):
+        replaced = directory / "journal.replaced"
+        replaced.unlink(missing_ok=True)
+        os.link(directory / "journal", replaced)
+        # At once: a manager that is killed now would leave the old journal to win again.
+        loaded.journal.rewrite(None, root.tmp / temporary_name(f"{name}.journal"))
     return loaded
 
 
@@ -136,12 +168,17 @@ def unknown_tasks(job: Job, strangers: tuple[SubmittedTask, ...], now: datetime)
 def prepare_directory(root: Root, job: Job) -> None:
     """Make the directories that a job's attempts write to, which a job written by hand or checked out from Git may lack.
 
+    :raises DamagedFileError: something else is there, as a symbolic link that leads out of the root.
     :raises OSError: they could not be made.
     """
     names = ("logs", "results") if job.options.durable else ("logs",)
     for name in names:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(root.job(job.name) / name, 0o700)
+        path = root.job(job.name) / name
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                raise DamagedFileError(f"{path}: is not a directory; remove it and submit the job again") from None
 
 
 def _accept(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Iterable
@@ -17,6 +18,10 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AnyEvent)
 _CHECKSUM_DIGITS = 8
 _COMPACT_AT_BYTES = 64 * 1024 * 1024
+
+
+class JournalCutError(OSError):
+    """The journal is shorter than what was written to it."""
 
 
 class Journal:
@@ -44,7 +49,7 @@ class Journal:
 
     @property
     def is_long(self) -> bool:
-        """Claim that the file has grown so much that `compact` is worth its time."""
+        """Claim that the file has grown so much that `rewrite` is worth its time."""
         return self._size > self._compact_at
 
     def add(self, event: Event) -> None:
@@ -57,6 +62,7 @@ class Journal:
         If it fails nothing is lost: the file is cut back at the next call, and everything collected is written anew. After a
         failed fsync the kernel takes the lost pages for clean, so that a second fsync alone would succeed falsely.
 
+        :raises JournalCutError: somebody cut or replaced the file: only `rewrite` helps.
         :raises OSError: the disk is full, read-only or broken.
         """
         if not self._pending:
@@ -64,7 +70,11 @@ class Journal:
         content = b"".join(self._pending)
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(fd).st_size != self._size:
+            found = os.fstat(fd).st_size
+            if found < self._size:
+                # Writing on where it should end would leave a hole of zero bytes.
+                raise JournalCutError(errno.EIO, f"it has {found} bytes instead of {self._size}", str(self._path))
+            if found > self._size:
                 os.ftruncate(fd, self._size)
             os.lseek(fd, self._size, os.SEEK_SET)
             write_all(fd, content)
@@ -78,16 +88,20 @@ class Journal:
         self._size += len(content)
         self._pending.clear()
 
-    def compact(self, events: Iterable[Event], aside: Path) -> None:
-        """Replace the file by one that holds only these events; `flush` must have written all that was collected.
+    def rewrite(self, events: Iterable[Event] | None, aside: Path) -> None:
+        """Replace the file by one that holds only these events, and forget what was collected.
 
+        :param events: all that counts from now on; None for what was collected.
         :param aside: path of a new file on the same file system.
         :raises OSError: it could not be written; the journal is as it was.
         """
-        status = create_file(aside, map(_line, events), durable=self._durable)
+        lines = list(self._pending) if events is None else map(_line, events)
+        status = create_file(aside, lines, durable=self._durable)
         os.rename(aside, self._path)
         if self._durable:
             sync_directory(self._path.parent)
+        self._pending.clear()
+        self._exists = True
         self._size = status.st_size
         self._compact_at = max(_COMPACT_AT_BYTES, 3 * self._size)
 

@@ -99,9 +99,15 @@ def read_request(path: Path) -> AnyRequest:
 
 def refuse_request(path: Path, reason: str) -> None:
     """Replace a request that cannot be carried out by the reason, for its sender."""
+    if path.is_dir():
+        # Nobody who sends requests makes directories: there is no sender to tell.
+        os.rename(path, path.parent.parent / "tmp" / temporary_name("refused"))
+        return
     refusal = path.with_suffix(".refused")
-    refusal.unlink(missing_ok=True)
-    create_file(refusal, reason.encode("utf-8", "replace"), durable=False)
+    with contextlib.suppress(OSError):
+        # A name so long that nothing can be added to it, or a full disk: then the sender sees only that it is gone.
+        refusal.unlink(missing_ok=True)
+        create_file(refusal, reason.encode("utf-8", "replace"), durable=False)
     path.unlink(missing_ok=True)
 
 

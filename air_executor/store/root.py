@@ -53,6 +53,20 @@ class Root:
             raise RootError(f"{error.filename or path}: cannot be used as base path ({error.strerror})") from error
         return root
 
+    def restore_directories(self) -> bool:
+        """Make the root's own directories anew that somebody removed; returns whether there were any.
+
+        :raises OSError: one could not be made.
+        """
+        was_missing = False
+        for name in _DIRECTORIES:
+            try:
+                os.mkdir(self.path / name, 0o700)
+                was_missing = True
+            except FileExistsError:
+                continue
+        return was_missing
+
     def job(self, name: str) -> Path:
         """Return the directory of a job.
 
