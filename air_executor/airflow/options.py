@@ -99,6 +99,13 @@ OPTION_DESCRIPTIONS = (
         "opens connections when it is imported.",
     ),
     OptionDescription(
+        "immortal_objects",
+        "boolean",
+        "True",
+        "Let forked tasks share the memory of what was loaded before, by switching off the counting of references to it. "
+        "Only on Python 3.12 and 3.13; elsewhere nothing is changed.",
+    ),
+    OptionDescription(
         "prompt_exit",
         "boolean",
         "True",
@@ -124,6 +131,7 @@ class Options:
     task_memory_limit_bytes: int | None
     preload: bool
     preload_listeners: bool
+    immortal_objects: bool
     prompt_exit: bool
 
 
@@ -143,6 +151,7 @@ def read_options(read: ReadOption, environ: dict[str, str] | Any) -> Options:
         task_memory_limit_bytes=_parse_size(read, "task_memory_limit"),
         preload=_parse_boolean(read, "preload"),
         preload_listeners=_parse_boolean(read, "preload_listeners"),
+        immortal_objects=_parse_boolean(read, "immortal_objects"),
         prompt_exit=_parse_boolean(read, "prompt_exit"),
     )
 

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from air_executor.airflow import immortal
+
 if TYPE_CHECKING:
     from air_executor.airflow.options import Options
     from air_executor.airflow.runner import WorkloadRunner
@@ -99,6 +101,8 @@ def load() -> WorkloadRunner:
     run_workload = WorkloadRunner(supervision)
     _try("close the database", _dispose_orm)
     _report_threads()
+    if options.immortal_objects:
+        _try("make objects immortal", _make_objects_immortal)
     return run_workload
 
 
@@ -172,6 +176,12 @@ def _dispose_orm() -> None:
     from airflow.settings import dispose_orm
 
     dispose_orm(do_log=False)
+
+
+def _make_objects_immortal() -> None:
+    # Last of all, so that nothing is left out.
+    if immortal.why_not() is None:
+        immortal.make_all_immortal()
 
 
 def _report_threads() -> None:

@@ -35,4 +35,8 @@ def _set_title() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: the objects may be immortal, and Airflow's exit handlers have nothing to do here.
+    os._exit(code)
