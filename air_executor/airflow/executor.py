@@ -6,6 +6,7 @@ written by the client only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -14,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.executors.base_executor import PARALLELISM, BaseExecutor
 
-from air_executor.airflow import adoption, compat, outcome, task_log
+from air_executor.airflow import adoption, compat, task_log
+from air_executor.airflow.adoption import Adopter, Orphan
 from air_executor.airflow.cli import get_commands
+from air_executor.airflow.collection import Collector, read_output
+from air_executor.airflow.dismissal import DismissedJobs
 from air_executor.airflow.environment_snapshot import take_snapshot
+from air_executor.airflow.fault_log import FaultLog
 from air_executor.airflow.manager_keeper import ManagerKeeper
 from air_executor.airflow.options import Options, read_base_path, read_options
 from air_executor.airflow.outcome import Outcome, Verdict
 from air_executor.airflow.tracked_jobs import TrackedJob, TrackedJobs
-from air_executor.airflow.workload_job import TASK_ID, make_job
-from air_executor.client import AirExecutorClient, JobView
-from air_executor.core.states import JobState
+from air_executor.airflow.workload_job import make_job
+from air_executor.client import AirExecutorClient
 from air_executor.errors import AirExecutorError, JobNotFoundError
 
 if TYPE_CHECKING:
@@ -33,8 +37,7 @@ if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
 
 _CHECK_ALL_INTERVAL_S = 30.0
-_REPEAT_INTERVAL_S = 60.0
-_OUTPUT_TAIL_BYTES = 4096
+_MANAGER_START_S = 5.0
 
 
 class AirExecutorExecutor(BaseExecutor):
@@ -57,15 +60,18 @@ class AirExecutorExecutor(BaseExecutor):
         # 3.1 knows teams only in the configuration.
         team = {"team_name": team_name} if team_name is not None else {}
         super().__init__(parallelism, **team)
+        self._faults = FaultLog(self.log)
         self._jobs = TrackedJobs()
-        self._dismissed: set[str] = set()
+        self._collector = Collector(self._jobs, self._report, self._faults)
+        self._dismissed = DismissedJobs(self._faults)
+        self._adopter = Adopter(self._jobs, self._hold_adopted, self._faults)
         self._client: AirExecutorClient | None = None
         self._environment: str | None = None
         self._keeper: ManagerKeeper | None = None
         self._watch: Any = None
-        self._has_dispatched = False
+        self._dispatched = 0
+        self._may_linger = False
         self._next_check_all_at = 0.0
-        self._next_fault_message_at = 0.0
 
     @cached_property
     def _can_store_names(self) -> bool:
@@ -74,6 +80,13 @@ class AirExecutorExecutor(BaseExecutor):
     @cached_property
     def _options(self) -> Options:
         return read_options(self._read_setting, os.environ)
+
+    @cached_property
+    def _batch_size(self) -> int:
+        """How many task instances the scheduler queues in one loop at most."""
+        with contextlib.suppress(ValueError):
+            return int(self._read_setting("scheduler", "max_tis_per_query") or 0) or self.parallelism
+        return self.parallelism
 
     def _read_setting(self, section: str, name: str) -> str | None:
         return compat.read_setting(getattr(self, "conf", None), section, name)
@@ -98,6 +111,7 @@ class AirExecutorExecutor(BaseExecutor):
         )
         try:
             client = self._open()
+            self._keeper.check(client, 0, _MANAGER_START_S)
         except (AirExecutorError, OSError) as error:
             self.log.error("Air-Executor cannot use its base path, so tasks will fail: %s", error)
             return
@@ -122,11 +136,8 @@ class AirExecutorExecutor(BaseExecutor):
         """Report the jobs that have ended since the last call; may linger for the first of those just dispatched."""
         try:
             self._sync()
-        except (AirExecutorError, OSError) as error:
-            now = time.monotonic()
-            if now >= self._next_fault_message_at:
-                self._next_fault_message_at = now + _REPEAT_INTERVAL_S
-                self.log.error("Air-Executor cannot read its base path, will try again: %s", error)
+        except Exception as error:
+            self._faults.tell("Air-Executor cannot read its base path, will try again: %s", error)
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
         """End whatever runs for a task instance and forget it; report nothing. Raises no error."""
@@ -134,34 +145,30 @@ class AirExecutorExecutor(BaseExecutor):
             key = ti.key
             compat.pop_queued(self, key)
             self.running.discard(key)
+            self._adopter.drop(key)
             job = self._jobs.find(key)
+            if job is not None:
+                self._jobs.remove(job)
             name = job.name if job is not None else self._find_job_name(ti)
-            if name is None:
-                return
-            self._dismiss(name)
-            self._open().cancel(name, reason="revoked by the scheduler")
+            if name is not None:
+                self._dismissed.add(name)
+                self._dismissed.cancel(self._open(), name)
+        except JobNotFoundError:
+            # Nothing of it is left; `check_all` forgets it.
+            return
         except Exception:
             self.log.exception("Air-Executor could not revoke %s", ti)
 
     def try_adopt_task_instances(self, tis: Sequence[TaskInstance]) -> Sequence[TaskInstance]:
         """Take over the jobs of task instances whose scheduler is gone; return those that have none."""
-        try:
-            newest = adoption.index_names(self._open().job_names())
-            marked = frozenset(self._open().ended_names())
-        except (AirExecutorError, OSError) as error:
-            self.log.error("Air-Executor cannot adopt tasks: %s", error)
-            return tis
-        rejected = []
-        adopted = 0
-        for ti in tis:
-            if self._adopt(ti, newest, marked):
-                adopted += 1
-            else:
-                rejected.append(ti)
+        orphans = [adoption.describe(ti) for ti in tis]
+        rejected = self._adopter.adopt(self._open, orphans)
         # Some may have ended long ago, with their mark removed by the scheduler that is gone.
         self._next_check_all_at = 0.0
-        self.log.info("Air-Executor adopted %d task instance(s), found no job for %d", adopted, len(rejected))
-        return rejected
+        self.log.info(
+            "Air-Executor adopted %d task instance(s), found no job for %d", len(tis) - len(rejected), len(rejected)
+        )
+        return [ti for ti, orphan in zip(tis, orphans, strict=True) if orphan in rejected]
 
     def get_task_log(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
         """Return what is known of a running task beside its own log, which Airflow reads itself.
@@ -179,12 +186,12 @@ class AirExecutorExecutor(BaseExecutor):
         """Report what has ended and leave. Jobs run on under the manager; the next scheduler adopts them."""
         try:
             if self._client is not None:
-                self._collect(self._client)
-        except (AirExecutorError, OSError) as error:
+                self._collector.collect(self._client)
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
+        except Exception as error:
             self.log.error("Air-Executor cannot read its base path: %s", error)
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
         if self._jobs:
             self.log.info("Leaving %d job(s) to the manager; the next scheduler adopts them.", len(self._jobs))
 
@@ -227,7 +234,6 @@ class AirExecutorExecutor(BaseExecutor):
         snapshot = take_snapshot(team_name=getattr(self, "team_name", None))
         self._environment = client.save_environment(snapshot.python, snapshot.variables, snapshot.cwd)
         self._client = client
-        self._keeper.check(client, len(self._jobs))
         client.warm_up(self._environment)
         return client
 
@@ -241,7 +247,7 @@ class AirExecutorExecutor(BaseExecutor):
         )
         name = client.submit(job.spec, job.attachments)
         self._jobs.add(TrackedJob(name, key, success, failure, getattr(workload, "log_path", None)))
-        self._has_dispatched = True
+        self._dispatched += 1
         if compat.is_task_key(key):
             self._announce_name(key, name)
         elif running is not None:
@@ -265,11 +271,15 @@ class AirExecutorExecutor(BaseExecutor):
             return
         client = self._open()
         self._keeper.check(client, len(self._jobs))
-        if not self._jobs and not self._dismissed:
+        dispatched, self._dispatched = self._dispatched, 0
+        self._may_linger = self._may_linger or dispatched > 0
+        if not self._jobs and not self._dismissed and not self._adopter:
             return
-        # With an end to report the scheduler goes round at once; the linger is then for the next time, before it sleeps.
-        if not self._collect(client) and self._has_dispatched:
-            self._has_dispatched = False
+        self._dismissed.collect(client)
+        # With an end to report, or after a full batch, which may have more behind it, the scheduler goes round at once;
+        # the linger is then for a later time, before it sleeps.
+        if not self._collector.collect(client) and self._may_linger and dispatched < self._batch_size:
+            self._may_linger = False
             self._linger(client)
         self._check_all(client)
         compat.set_gauge("air_executor.jobs", len(self._jobs))
@@ -278,60 +288,28 @@ class AirExecutorExecutor(BaseExecutor):
         """Wait for the first job to end. The scheduler does not sleep in a loop that queued something anyway."""
         if self._options.sync_linger_s <= 0:
             return
+        until = time.monotonic() + self._options.sync_linger_s
         if self._watch is None:
             # Not before now: it has a thread, and executors beside this one fork when they start.
             self._watch = client.watch_ended()
-        until = time.monotonic() + self._options.sync_linger_s
-        while (left_s := until - time.monotonic()) > 0:
-            # Something else may have arrived: then wait on.
-            if self._watch.wait(left_s) and self._collect(client):
-                return
-
-    def _collect(self, client: AirExecutorClient) -> int:
-        """Settle every job that left its mark; return how many of them were news."""
-        collected = 0
-        for name in client.ended_names():
-            job = self._jobs.get(name)
-            if job is not None:
-                collected += self._settle(client, job)
-            elif name in self._dismissed:
-                self._dismissed.discard(name)
-                client.forget_ended(name)
-        return collected
+        if not self._watch.is_live:
+            # No event would end the wait.
+            return
+        # First without waiting: what ended before the watch began wakes nobody. Later, a mark of others may have woken us.
+        while not self._collector.collect(client) and (left_s := until - time.monotonic()) > 0:
+            self._watch.wait(left_s)
 
     def _check_all(self, client: AirExecutorClient) -> None:
-        """Look at every job now and then: a mark may be lost, a directory removed by hand."""
+        """Look at everything now and then, whether something told of it or not."""
         now = time.monotonic()
         if now < self._next_check_all_at:
             return
         self._next_check_all_at = now + _CHECK_ALL_INTERVAL_S
-        for job in self._jobs:
-            self._settle(client, job)
-
-    def _settle(self, client: AirExecutorClient, job: TrackedJob) -> bool:
-        """Report a job if it has ended; tell whether it has."""
-        try:
-            view = client.job(job.name)
-            if not view.state.is_terminal:
-                return False
-            ended = self._judge(client, view)
-        except JobNotFoundError:
-            ended = outcome.make_lost_outcome(job.name)
-        except AirExecutorError as error:
-            ended = Outcome(Verdict.FAILED, f"Job {job.name}: {error}")
-        is_news = self._jobs.owns_key(job)
-        self._jobs.remove(job)
-        if is_news:
-            self._report(job, ended)
-        # Last, so that an end is rather reported twice than never.
-        client.forget_ended(job.name)
-        return True
-
-    def _judge(self, client: AirExecutorClient, view: JobView) -> Outcome:
-        if view.state is JobState.COMPLETED:
-            return outcome.judge(view, None)
-        task = next(iter(client.tasks(view.name)), None)
-        return outcome.judge(view, task, self._read_output(client, view.name, task.attempt) if task else "")
+        for orphan in self._adopter.adopt_later(self._open):
+            self.running.discard(orphan.key)
+            self.log.warning("Air-Executor found no job for %s; Airflow's time limits see to it", orphan.key)
+        self._collector.check_all(client)
+        self._dismissed.check_all(client)
 
     def _report(self, job: TrackedJob, ended: Outcome) -> None:
         if ended.verdict is Verdict.SUCCEEDED:
@@ -349,46 +327,34 @@ class AirExecutorExecutor(BaseExecutor):
 
     def _report_failure(self, key: Any, failure_state: Any, log_path: str | None, reason: str) -> None:
         self.log.error("%s failed. %s", key, reason)
-        task_log.append_event(log_path, reason)
-        if compat.is_task_key(key):
-            self.log_task_event(event="air-executor failure", extra=reason, ti_key=key)
+        # First of all: without it the task instance would wait for ever.
         self.change_state(key, failure_state, reason)
-
-    @staticmethod
-    def _read_output(client: AirExecutorClient, name: str, attempt: int) -> str:
-        """Return the end of what the runner printed; nothing if it never started."""
-        return task_log.read_tail(client.log_path(name, TASK_ID, attempt), _OUTPUT_TAIL_BYTES)
+        task_log.append_event(log_path, reason)
+        if not compat.is_task_key(key):
+            return
+        try:
+            self.log_task_event(event="air-executor failure", extra=reason, ti_key=key)
+        except Exception:
+            # The failure itself is reported: a second report, at the next look, would be wrong.
+            self.log.exception("Air-Executor could not write to the audit log")
 
     # Adoption.
 
-    def _adopt(self, ti: TaskInstance, newest: dict[str, str], marked: frozenset[str]) -> bool:
-        name = adoption.find_job_name(ti, newest)
-        if name is None:
-            return False
-        client = self._open()
-        try:
-            view = client.job(name)
-        except (AirExecutorError, OSError) as error:
-            self.log.warning("Air-Executor does not adopt job %s: %s", name, error)
-            return False
-        if not adoption.is_adoptable(ti.state, view.state, name in marked):
-            return False
-        success, failure = compat.TASK_SUCCEEDED, compat.TASK_FAILED
-        self._jobs.add(TrackedJob(name, ti.key, success, failure, view.labels.get("log_path")))
-        self.running.add(ti.key)
+    def _hold_adopted(self, orphan: Orphan, name: str | None) -> None:
+        self.running.add(orphan.key)
         # The id in the database may be missing, or that of an earlier job.
-        if ti.external_executor_id != name:
-            self._announce_name(ti.key, name)
-        return True
+        if name is not None and orphan.external_executor_id != name:
+            self._announce_name(orphan.key, name)
 
     def _find_job_name(self, ti: TaskInstance) -> str | None:
-        return adoption.find_job_name(ti, adoption.index_names(self._open().job_names()))
-
-    def _dismiss(self, name: str) -> None:
-        job = self._jobs.get(name)
-        if job is not None:
-            self._jobs.remove(job)
-        self._dismissed.add(name)
+        try:
+            names = self._open().job_names()
+        except (AirExecutorError, OSError):
+            # At worst that of an earlier section of a deferred task, which is over.
+            if ti.external_executor_id:
+                return ti.external_executor_id
+            raise
+        return adoption.index_names(names).get(adoption.make_prefix(ti))
 
     def _describe_running(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
         if ti.try_number != try_number:
@@ -403,5 +369,5 @@ class AirExecutorExecutor(BaseExecutor):
             return [], []
         task = client.tasks(name)[0]
         source = f"Air-Executor job {name} in {client.job_path(name)}: {task.status.value}, attempt {task.attempt}"
-        output = self._read_output(client, name, task.attempt)
+        output = read_output(client, name, task.attempt)
         return [source], [output] if output else []

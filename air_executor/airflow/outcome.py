@@ -107,6 +107,11 @@ def make_lost_outcome(job_name: str) -> Outcome:
     return _fail(job_name, "lost: its directory vanished, so nobody knows how it ended", "")
 
 
+def make_damaged_outcome(job_name: str, cause: str) -> Outcome:
+    """Return the outcome of a job whose files stay damaged."""
+    return _fail(job_name, f"its files stay damaged, so nobody can tell how it ended: {cause}", "")
+
+
 def name_signal(number: int) -> str:
     """Return for example `SIGKILL (9)`."""
     try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -17,8 +16,6 @@ class TrackedJob:
     success_state: Any
     failure_state: Any
     log_path: str | None = None
-    tracked_at: float = field(default_factory=time.monotonic)
-    """Monotonic seconds."""
 
 
 class TrackedJobs:

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class FakeJobView:
 @dataclass
 class FakeWatch:
     client: FakeClient
+    is_live: bool = True
     is_closed: bool = False
 
     def wait(self, timeout_s: float) -> bool:
@@ -76,7 +77,10 @@ class FakeClient:
     cancelled: list[str] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     ends_while_waiting: list[str] = field(default_factory=list)
+    has_events: bool = True
     fault: Exception | None = None
+    read_faults: dict[str, Exception] = field(default_factory=dict)
+    """What reading raises, by job name; "" is for the listings."""
     has_manager: bool = True
     starts: list[dict[str, Any]] = field(default_factory=list)
     environments: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
@@ -98,6 +102,8 @@ class FakeClient:
         self.ended.append(name)
 
     def _find(self, name: str) -> FakeJobView:
+        if name in self.read_faults:
+            raise self.read_faults[name]
         if name not in self.jobs:
             raise JobNotFoundError
         return self.jobs[name]
@@ -109,8 +115,13 @@ class FakeClient:
         self._find(name)
         return [self.task_views[name]]
 
+    def _list(self, names: Iterable[str]) -> list[str]:
+        if "" in self.read_faults:
+            raise self.read_faults[""]
+        return list(names)
+
     def job_names(self) -> list[str]:
-        return list(self.jobs)
+        return self._list(self.jobs)
 
     def job_path(self, name: str) -> Path:
         return self.base_path / "jobs" / name
@@ -120,14 +131,14 @@ class FakeClient:
         self.cancelled.append(name)
 
     def ended_names(self) -> list[str]:
-        return list(self.ended)
+        return self._list(self.ended)
 
     def forget_ended(self, name: str) -> None:
         if name in self.ended:
             self.ended.remove(name)
 
     def watch_ended(self) -> FakeWatch:
-        return FakeWatch(self)
+        return FakeWatch(self, is_live=self.has_events)
 
     def log_path(self, name: str, task_id: str, attempt: int) -> Path:
         return self.logs / f"{name}.{attempt}.log"
@@ -145,9 +156,10 @@ class FakeClient:
     def manager_is_running(self) -> bool:
         return self.has_manager
 
-    def start_manager(self, **options: Any) -> None:
+    def ensure_manager(self, wait_s: float, **options: Any) -> int:
         self.starts.append(options)
         self.has_manager = True
+        return 4711
 
 
 @pytest.fixture

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import json
+import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from air_executor.airflow import compat, exit_codes
+from air_executor.airflow.collection import Collector
 from air_executor.airflow.executor import AirExecutorExecutor
 from air_executor.core.events import Outcome
 from air_executor.core.states import JobState
-from air_executor.errors import ConfigurationError, RootError, SubmissionError
+from air_executor.errors import ConfigurationError, DamagedFileError, RootError, SubmissionError
 from tests.unit.airflow.conftest import TOKEN, make_callback, make_connection_test, make_workload
 
 
@@ -21,6 +24,12 @@ def hand_over(executor, *workloads):
     for workload in workloads:
         executor.queue_workload(workload, session=None)
     executor.heartbeat()
+
+
+def look_at_everything(executor):
+    """Run one loop of the scheduler in which the executor looks at all of its jobs."""
+    executor._next_check_all_at = 0.0
+    executor.sync()
 
 
 def task_instance_of(workload, *, state="running", job_name=None):
@@ -36,6 +45,14 @@ def task_instance_of(workload, *, state="running", job_name=None):
         state=state,
         external_executor_id=job_name,
     )
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock for how long files stay damaged."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("air_executor.airflow.executor.Collector", partial(Collector, clock=lambda: clock.now))
+    return clock
 
 
 def state_of(event):
@@ -203,8 +220,7 @@ def test_a_vanished_job_is_lost(executor, client):
     workload = make_workload()
     hand_over(executor, workload)
     client.jobs.clear()
-    executor._next_check_all_at = 0.0
-    executor.sync()
+    look_at_everything(executor)
     state, info = executor.get_event_buffer()[workload.ti.key]
     assert state == compat.TASK_FAILED
     assert "lost" in info
@@ -215,8 +231,7 @@ def test_an_end_without_a_mark_is_found_by_looking(executor, client):
     hand_over(executor, workload)
     client.end(next(iter(client.specs)))
     client.ended.clear()
-    executor._next_check_all_at = 0.0
-    executor.sync()
+    look_at_everything(executor)
     assert state_of(executor.get_event_buffer()[workload.ti.key]) == "success"
 
 
@@ -321,6 +336,109 @@ def test_an_end_to_report_puts_the_linger_off_until_the_scheduler_would_sleep(ex
     assert len(client.waits) > waits
 
 
+def test_a_read_error_fails_no_task_and_is_asked_again(executor, client, logged):
+    first, second = make_workload("first"), make_workload("second")
+    hand_over(executor, first, second)
+    executor.get_event_buffer()
+    bad, good = client.specs
+    client.end(bad)
+    client.end(good)
+    client.read_faults[bad] = OSError(24, "Too many open files")
+    look_at_everything(executor)
+    assert list(executor.get_event_buffer()) == [second.ti.key]
+    assert client.ended == [bad]
+    assert logged == []
+    client.read_faults.clear()
+    executor.sync()
+    assert state_of(executor.get_event_buffer()[first.ti.key]) == "success"
+
+
+def test_a_task_that_cannot_be_read_is_no_end_either(executor, client, monkeypatch):
+    workload = make_workload()
+    hand_over(executor, workload)
+    executor.get_event_buffer()
+    client.end(next(iter(client.specs)), JobState.FAILED, exit_code=1)
+
+    def refuse(name):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(client, "tasks", refuse)
+    executor.sync()
+    assert executor.get_event_buffer() == {}
+    assert executor.running == {workload.ti.key}
+
+
+def test_damaged_files_get_minutes_to_be_restored(clock, executor, client, logged):
+    workload = make_workload()
+    hand_over(executor, workload)
+    executor.get_event_buffer()
+    (name,) = client.specs
+    client.read_faults[name] = DamagedFileError("state.json: is not valid JSON")
+    for _ in range(5):
+        look_at_everything(executor)
+        clock.now += 30
+    assert executor.get_event_buffer() == {}
+    client.read_faults.clear()
+    look_at_everything(executor)
+
+    client.read_faults[name] = DamagedFileError("state.json: is not valid JSON")
+    clock.now += 1000
+    look_at_everything(executor)
+    assert executor.get_event_buffer() == {}, "it is damaged anew"
+    clock.now += 1000
+    look_at_everything(executor)
+    look_at_everything(executor)
+    state, info = executor.get_event_buffer()[workload.ti.key]
+    assert state == compat.TASK_FAILED
+    assert "state.json: is not valid JSON" in info
+
+
+def test_whatever_goes_wrong_stays_out_of_the_scheduler(executor, client, monkeypatch):
+    hand_over(executor, make_workload())
+
+    def break_down(*_):
+        raise RuntimeError("bug")
+
+    for name in ("ended_names", "job", "job_names", "cancel"):
+        monkeypatch.setattr(client, name, break_down)
+    look_at_everything(executor)
+    orphan = task_instance_of(make_workload("orphan"))
+    assert executor.try_adopt_task_instances([orphan]) == []
+    executor.revoke_task(ti=orphan)
+    look_at_everything(executor)
+    executor.end()
+
+
+def test_without_events_it_does_not_linger(executor, client):
+    client.has_events = False
+    hand_over(executor, make_workload())
+    assert client.waits == []
+
+
+def test_an_end_before_the_watch_began_ends_the_linger(executor, client, monkeypatch):
+    workload = make_workload()
+    executor.queue_workload(workload, session=None)
+    executor.trigger_tasks(1)
+    watch_ended = client.watch_ended
+
+    def end_first():
+        client.end(next(iter(client.specs)))
+        return watch_ended()
+
+    monkeypatch.setattr(client, "watch_ended", end_first)
+    executor.sync()
+    assert client.waits == []
+    assert state_of(executor.get_event_buffer()[workload.ti.key]) == "success"
+
+
+def test_a_full_batch_puts_the_linger_off_because_more_may_be_behind_it(executor, client):
+    executor._batch_size = 2
+    hand_over(executor, make_workload("first"), make_workload("second"))
+    assert client.waits == []
+    executor.sync()
+    assert len(client.waits) == 1
+
+
 def test_callbacks_are_reported_with_states_of_their_own(executor, client, logged):
     good, bad = make_callback(), make_callback()
     hand_over(executor, good, bad)
@@ -371,6 +489,111 @@ def test_a_job_whose_id_was_not_committed_is_found_by_its_prefix(executor, clien
     assert heir.get_event_buffer() == {workload.ti.key: (compat.TASK_QUEUED, name)}
 
 
+def test_who_adopts_takes_the_marks_that_a_dead_scheduler_left(executor, client):
+    workload, other = make_workload(), make_workload("other")
+    hand_over(executor, workload, other)
+    name, name_of_other = client.specs
+    client.end(name)
+    client.end(name_of_other)
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    heir.sync()
+    assert len(client.ended) == 2, "they are not its own yet"
+    assert heir.try_adopt_task_instances([task_instance_of(workload)]) == []
+    heir.sync()
+    assert state_of(heir.get_event_buffer()[workload.ti.key]) == "success"
+    assert client.ended == [name_of_other]
+
+
+@pytest.mark.parametrize("what", ["everything", "one job"])
+def test_what_cannot_be_read_is_adopted_later_instead_of_run_twice(executor, client, what):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    client.read_faults["" if what == "everything" else name] = OSError(24, "Too many open files")
+    assert heir.try_adopt_task_instances([task_instance_of(workload)]) == []
+    look_at_everything(heir)
+    assert heir.running == {workload.ti.key}
+    client.read_faults.clear()
+    client.end(name)
+    look_at_everything(heir)
+    assert state_of(heir.get_event_buffer()[workload.ti.key]) == "success"
+    assert not heir.running
+
+
+def test_what_turns_out_to_have_no_job_frees_its_slot(executor, client):
+    client.read_faults[""] = OSError(24, "Too many open files")
+    executor.try_adopt_task_instances([task_instance_of(make_workload())])
+    client.read_faults.clear()
+    look_at_everything(executor)
+    assert not executor.running
+    assert executor.get_event_buffer() == {}
+
+
+def test_a_job_whose_files_are_damaged_is_adopted_rather_than_run_twice(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    client.read_faults[name] = DamagedFileError("state.json: is not valid JSON")
+    assert heir.try_adopt_task_instances([task_instance_of(workload)]) == []
+    client.read_faults.clear()
+    client.end(name)
+    heir.sync()
+    assert state_of(heir.get_event_buffer()[workload.ti.key]) == "success"
+
+
+def test_of_several_sections_of_a_try_the_newest_is_adopted(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (former,) = client.specs
+    client.end(former)
+    executor.sync()
+    time.sleep(0.002)  # names tell apart milliseconds
+    hand_over(executor, workload)
+    (newer,) = set(client.specs) - {former}
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    ti = task_instance_of(workload, state="queued", job_name=former)
+    assert heir.try_adopt_task_instances([ti]) == []
+    assert heir.get_event_buffer() == {workload.ti.key: (compat.TASK_QUEUED, newer)}
+    client.end(newer)
+    heir.sync()
+    assert state_of(heir.get_event_buffer()[workload.ti.key]) == "success"
+
+
+def test_a_job_that_two_schedulers_wait_for_is_reported_by_both(executor, client):
+    # The one that was believed dead may only have stood still; Airflow drops the event of who no longer owns it.
+    workload = make_workload()
+    hand_over(executor, workload)
+    executor.get_event_buffer()
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    heir.try_adopt_task_instances([task_instance_of(workload)])
+    client.end(next(iter(client.specs)))
+    heir.sync()
+    assert client.ended == []
+    look_at_everything(executor)
+    for one in (executor, heir):
+        assert state_of(one.get_event_buffer()[workload.ti.key]) == "success"
+
+
+def test_a_cleared_task_that_runs_is_adopted(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    assert heir.try_adopt_task_instances([task_instance_of(workload, state="restarting")]) == []
+    client.end(
+        next(iter(client.specs)), JobState.FAILED, exit_code=exit_codes.STOPPED_BY_SERVER, outcome=Outcome.FAILED
+    )
+    heir.sync()
+    assert heir.get_event_buffer()[workload.ti.key][0] == compat.TASK_FAILED
+
+
 def test_what_has_no_job_is_not_adopted(executor):
     stranger = task_instance_of(make_workload("stranger"), job_name="celery-id")
     assert executor.try_adopt_task_instances([stranger]) == [stranger]
@@ -413,6 +636,39 @@ def test_revoking_cancels_the_job_and_reports_nothing(executor, client):
     executor.sync()
     assert executor.get_event_buffer() == {}
     assert client.ended == []
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_a_revoked_job_is_forgotten_although_its_mark_never_comes(executor, client, is_missing):
+    workload = make_workload()
+    hand_over(executor, workload)
+    executor.revoke_task(ti=task_instance_of(workload))
+    look_at_everything(executor)
+    assert len(executor._dismissed) == 1
+    if is_missing:
+        client.jobs.clear()
+    else:
+        client.end(next(iter(client.specs)), JobState.CANCELLED)
+        client.ended.clear()
+    look_at_everything(executor)
+    assert len(executor._dismissed) == 0
+
+
+@pytest.mark.parametrize("is_tracked", [True, False])
+def test_a_cancellation_that_could_not_be_asked_for_is_asked_for_again(executor, client, is_tracked):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (name,) = client.specs
+    if not is_tracked:
+        executor._jobs.remove(executor._jobs.get(name))
+        client.read_faults[""] = OSError(24, "Too many open files")
+    client.read_faults[name] = OSError(24, "Too many open files")
+    executor.revoke_task(ti=task_instance_of(workload, job_name=name))
+    assert client.cancelled == []
+    client.read_faults.clear()
+    look_at_everything(executor)
+    look_at_everything(executor)
+    assert client.cancelled == [name]
 
 
 def test_revoking_what_is_still_queued_takes_it_out(executor, client):

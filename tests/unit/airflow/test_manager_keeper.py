@@ -9,16 +9,20 @@ class Root:
     def __init__(self):
         self.has_manager = False
         self.starts = []
+        self.waits = []
         self.fault = None
+        self.is_slow = False
 
     def manager_is_running(self):
         return self.has_manager
 
-    def start_manager(self, **options):
+    def ensure_manager(self, wait_s, **options):
         self.starts.append(options)
+        self.waits.append(wait_s)
         if self.fault:
             raise self.fault
-        self.has_manager = True
+        self.has_manager = self.has_manager or not self.is_slow
+        return 4711 if self.has_manager else None
 
 
 class Log:
@@ -93,3 +97,45 @@ def test_a_manager_that_cannot_be_started_is_no_error_of_the_scheduler(root, log
     assert len(root.starts) == 12
     assert len(log.messages) == 2
     assert "no memory" in log.messages[0]
+
+
+def test_it_waits_only_when_told_to(root, log, clock):
+    keeper = make_keeper(log, clock, autostart=True)
+    keeper.check(root, 0, 5.0)
+    root.has_manager = False
+    clock.now += 6
+    keeper.check(root, 0)
+    assert root.waits == [5.0, 0.0]
+
+
+def test_a_manager_that_is_still_starting_is_looked_at_again(root, log, clock):
+    root.is_slow = True
+    keeper = make_keeper(log, clock, autostart=True)
+    keeper.check(root, 0)
+    assert log.messages == []
+    root.has_manager = True
+    clock.now += 6
+    keeper.check(root, 0)
+    assert log.messages == ["Started a manager, because none was running."]
+    clock.now += 6
+    keeper.check(root, 0)
+    assert len(root.starts) == 2, "a running one is left alone"
+
+
+def test_a_manager_that_never_gets_ready_is_told_of(root, log, clock):
+    root.is_slow = True
+    keeper = make_keeper(log, clock, autostart=True)
+    for _ in range(20):
+        keeper.check(root, 0)
+        clock.now += 5
+    assert len(log.messages) == 2
+    assert "does not run yet" in log.messages[0]
+
+
+def test_a_lock_that_cannot_be_looked_at_is_no_error_of_the_scheduler(root, log, clock, monkeypatch):
+    def refuse():
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(root, "manager_is_running", refuse)
+    make_keeper(log, clock, autostart=False).check(root, 1)
+    assert "Too many open files" in log.messages[0]
