@@ -27,6 +27,9 @@ from tests.support.waiting import wait_until
 HERE = Path(__file__).parent
 EXECUTOR = os.environ.get("AIR_TEST_EXECUTOR", AIR_EXECUTOR)
 
+CANARY = "canary-7be1d02fa95c4c3e"
+"""A secret in the environment of the scheduler, and so of tasks."""
+
 CONFIG = {
     # With the default of 15 connections, tasks that start at once can block each other in the API server for 30 s.
     "database": {"sql_alchemy_pool_size": "40", "sql_alchemy_max_overflow": "20"},
@@ -141,7 +144,11 @@ def start_stage(directory: Path, database: str, url: str | None, template: Path)
         database_url=url,
         database_template=template,
         config=CONFIG,
-        environment={"AIR_TEST_LEDGER": str(ledger.path), "AIR_TEST_RELEASE": str(releases)},
+        environment={
+            "AIR_TEST_LEDGER": str(ledger.path),
+            "AIR_TEST_RELEASE": str(releases),
+            "AIRFLOW_CONN_AIR_TEST_CANARY": f"http://somebody:{CANARY}@localhost/",
+        },
     )
     with site:
         site.api.wait_for_dags(["kinds", "always_fails", "times_out", "leaves_daemon", "held", "cleared", "vanishing"])

@@ -1,4 +1,8 @@
-"""The token in a workload gets a task into Airflow's API: it may be in one file that only its owner can read."""
+"""Secrets stay where only their owner can read them.
+
+The token in a workload gets a task into Airflow's API: it is in one file, for as long as the task waits. What the scheduler's
+environment holds is in one file too, and in the environments of processes.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ import os
 import re
 import signal
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.airflow.conftest import CANARY
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.core, pytest.mark.only_air]
@@ -19,57 +25,115 @@ pytestmark = [pytest.mark.core, pytest.mark.only_air]
 TOKEN = re.compile(rb"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")
 
 
-def files_with_token(*directories: Path) -> list[Path]:
+ENVIRONMENT_SECRET = re.compile(re.escape(CANARY).encode())
+
+
+def files_with(secret: re.Pattern[bytes], *directories: Path) -> list[Path]:
     found = []
     for directory in directories:
         for path in directory.rglob("*"):
             with contextlib.suppress(FileNotFoundError):
-                if path.is_file() and not path.is_symlink() and TOKEN.search(path.read_bytes()):
+                if path.is_file() and not path.is_symlink() and secret.search(path.read_bytes()):
                     found.append(path)
     return found
 
 
-def processes_with_token(stage) -> list[str]:
+def processes_with(secret: re.Pattern[bytes], stage, *kinds: str) -> list[str]:
     found = []
     for process in stage.site.processes():
-        for kind in ("cmdline", "environ"):
+        for kind in kinds:
             with contextlib.suppress(psutil.Error, OSError):
-                if TOKEN.search(Path(f"/proc/{process.pid}/{kind}").read_bytes()):
+                if secret.search(Path(f"/proc/{process.pid}/{kind}").read_bytes()):
                     found.append(f"{kind} of {process}")
     return found
 
 
-def test_token_is_nowhere_but_in_a_file_of_its_owner(stage):
-    root = stage.site.base_path
-    manager = stage.site.wait_for_manager()
-    # With the manager stopped, workloads stay where they were put, and can be looked at.
-    os.kill(manager, signal.SIGSTOP)
+def all_files_with(secret: re.Pattern[bytes], stage) -> list[Path]:
+    """Return the files of the root, and the logs of Airflow, that hold a secret."""
+    return files_with(secret, stage.site.base_path, stage.site.logs, stage.site.directory / "task-logs")
+
+
+def assert_only_environments_hold_the_secret_of_the_environment(stage):
+    environments = stage.site.base_path / "environments"
+    holders = all_files_with(ENVIRONMENT_SECRET, stage)
+    assert holders, "the search finds nothing at all"
+    assert {path.parent for path in holders} == {environments}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in holders} == {0o600}
+    assert processes_with(ENVIRONMENT_SECRET, stage, "cmdline") == []
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """With the manager stopped, workloads stay where they were put, and can be looked at."""
+    os.kill(pid, signal.SIGSTOP)
     try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def wait_for_workloads(stage, count: int) -> list[Path]:
+    return wait_until(
+        lambda: files_with(TOKEN, stage.site.base_path),
+        lambda seen: len(seen) >= count,
+        timeout_s=60,
+        interval_s=0.2,
+        what="workloads",
+    )
+
+
+def test_secrets_are_nowhere_but_in_files_of_their_owner(stage):
+    root = stage.site.base_path
+    with stopped(stage.site.wait_for_manager()):
         run = stage.api.trigger("held")
-        waiting = wait_until(
-            lambda: files_with_token(root), lambda seen: len(seen) >= 4, timeout_s=60, interval_s=0.2, what="workloads"
-        )
+        waiting = wait_for_workloads(stage, 4)
         assert {stat.S_IMODE(path.stat().st_mode) for path in waiting} == {0o600}
         assert all(path.parent.parent.parent == root for path in waiting), waiting
-        assert {path.name for path in waiting}.isdisjoint({"state.json", "tasks.json"})
-        assert processes_with_token(stage) == []
-    finally:
-        os.kill(manager, signal.SIGCONT)
+        assert {path.name for path in waiting} == {"workload.json"}
+        assert processes_with(TOKEN, stage, "cmdline", "environ") == []
+        assert_only_environments_hold_the_secret_of_the_environment(stage)
     try:
         stage.ledger.wait_for("held", run, "start", 4)
 
-        assert processes_with_token(stage) == []
-        assert files_with_token(root, stage.site.logs, stage.site.directory / "task-logs") == []
+        assert processes_with(TOKEN, stage, "cmdline", "environ") == []
+        assert all_files_with(TOKEN, stage) == []
+        assert_only_environments_hold_the_secret_of_the_environment(stage)
     finally:
         stage.release(run)
     assert stage.api.wait_for_run("held", run) == "success"
+    assert_only_environments_hold_the_secret_of_the_environment(stage)
 
 
 def test_no_ended_job_keeps_its_workload(stage):
     stage.api.wait_for_run("kinds", stage.runs["kinds"])
 
     assert list((stage.site.base_path / "jobs").iterdir()), "the tasks of `kinds` were no jobs"
-    wait_until(lambda: files_with_token(stage.site.base_path), lambda seen: seen == [], what="workloads to be removed")
+    wait_until(lambda: files_with(TOKEN, stage.site.base_path), lambda seen: seen == [], what="workloads to be removed")
+    assert list((stage.site.base_path / "jobs").glob("*/workload.json")) == []
+
+
+def test_no_job_that_was_cancelled_before_it_started_keeps_its_workload(stage):
+    # What a revoked task instance leaves is cancelled in the same way.
+    with stopped(stage.site.wait_for_manager()):
+        run = stage.api.trigger("held")
+        waiting = wait_for_workloads(stage, 4)
+        cancelled = waiting[:2]
+        stage.site.air_executor("cancel", *(path.parent.name for path in cancelled))
+        assert all(path.exists() for path in cancelled)
+    try:
+        wait_until(
+            lambda: [path for path in cancelled if path.exists()],
+            lambda seen: seen == [],
+            what="workloads of cancelled jobs to be removed",
+        )
+        # Cancelled while it runs: the runner has removed it.
+        stage.ledger.wait_for("held", run, "start", 2)
+        stage.site.air_executor("cancel", "--wait", waiting[2].parent.name)
+    finally:
+        stage.release(run)
+    assert stage.api.wait_for_run("held", run) == "failed"
+    wait_until(lambda: list((stage.site.base_path / "jobs").glob("*/workload.json")), lambda seen: seen == [])
+    assert all_files_with(TOKEN, stage) == []
 
 
 def test_root_is_closed_to_others(stage):
