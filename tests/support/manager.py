@@ -207,3 +207,8 @@ def _variables(process: psutil.Process) -> dict[str, str]:
         return process.environ()
     except (psutil.Error, OSError):
         return {}
+
+
+def remove_tree(path: Path) -> None:
+    """Do as `rm -rf`, and again where somebody wrote into it meanwhile."""
+    wait_until(lambda: subprocess.run(["rm", "-rf", path], capture_output=True).returncode == 0, what=f"no {path}")

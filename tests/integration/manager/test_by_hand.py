@@ -15,7 +15,7 @@ import pytest
 from air_executor.core.specs import TaskSpec
 from air_executor.errors import InvalidJobError
 from tests.support.jobs import task
-from tests.support.manager import ManagedRoot, shell
+from tests.support.manager import ManagedRoot, is_alive, remove_tree, shell
 from tests.support.processes import at_once
 from tests.support.waiting import wait_until
 
@@ -371,3 +371,106 @@ def test_an_older_state_starts_no_second_copy_of_what_runs(managed: ManagedRoot,
     assert managed.wait_for("held")["state"] == "completed"
     assert [line[0] for line in managed.lines()] == ["start", "end"]
     assert managed.tasks("held")["a"]["attempt"] == 1
+
+
+@pytest.mark.parametrize("left", ["nothing", "a half"])
+@pytest.mark.parametrize("files", [("state.json",), ("tasks.json",), ("state.json", "tasks.json")], ids="+".join)
+def test_views_that_a_power_cut_left_in_part_are_made_anew(
+    managed: ManagedRoot, tmp_path: Path, files: tuple[str, ...], left: str
+) -> None:
+    managed.start()
+    gate = tmp_path / "gate"
+    managed.submit("cut", managed.ledger_task("a", script=f"until test -e {gate}; do sleep 0.02; done"), task("b", "a"))
+    managed.wait_for_task("cut", "a", lambda seen: seen["status"] == "running", "a view that says so")
+    managed.wait_for_line("start")
+    managed.kill()
+    for name in files:
+        path = managed.root.job("cut") / name
+        os.truncate(path, 0 if left == "nothing" else path.stat().st_size // 2)
+    managed.start()
+    wait_until(managed.log, lambda log: "attempt 1: adopted, pid" in log, what="the adoption")
+    gate.touch()
+    managed.wait_for_line("end")
+    managed.stop()
+    managed.start()
+    assert managed.wait_for("cut")["state"] == "completed"
+    assert {name: each["status"] for name, each in managed.tasks("cut").items()} == {"a": "completed", "b": "completed"}
+    assert [line[0] for line in managed.lines()] == ["start", "end"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [("state.json", '{"state": "happy"}', "happy"), ("tasks.json", '[{"command": 1}]', "Expected `str`")],
+)
+def test_a_whole_view_that_is_wrong_fails_the_job_also_after_a_restart(
+    managed: ManagedRoot, file: str, content: str, message: str
+) -> None:
+    managed.start()
+    managed.submit("wrong", managed.ledger_task("a", script="sleep 1000"))
+    managed.wait_for_line("start")
+    managed.kill()
+    path = managed.root.job("wrong") / file
+    path.with_name("mine").write_text(content)
+    path.with_name("mine").rename(path)
+    managed.start()
+    wait_until(lambda: managed.state("wrong")["state"], lambda state: state == "failed", what="the refusal")
+    assert message in managed.state("wrong")["error"]
+    kept = path.parent / "state.json.refused" if file == "state.json" else path
+    assert kept.read_text() == content
+
+
+def test_a_name_that_is_used_again_at_once_is_another_job(managed: ManagedRoot) -> None:
+    managed.start()
+    managed.submit("again", *(managed.ledger_task(f"old{n}", script="sleep 1000", retries=3) for n in range(3)))
+    wait_until(lambda: len(managed.lines()), lambda count: count == 3, what="three tasks that run")
+    first = managed.state("again")["id"]
+    pids = [int(line[4]) for line in managed.lines()]
+    remove_tree(managed.root.job("again"))
+    managed.submit("again", managed.ledger_task("new"), managed.ledger_task("next", "new"))
+    assert managed.wait_for("again")["state"] == "completed"
+    assert managed.state("again")["id"] != first
+    assert {name: each["status"] for name, each in managed.tasks("again").items()} == {
+        "new": "completed",
+        "next": "completed",
+    }
+    wait_until(lambda: [pid for pid in pids if is_alive(pid)], lambda left: not left, what="the end of the old tasks")
+    assert [line[2] for line in managed.lines() if line[0] == "start"][3:] == ["new", "next"]
+    journal = (managed.root.job("again") / "journal").read_bytes()
+    assert b"\0" not in journal
+    assert b'"old' not in journal
+
+
+@pytest.mark.parametrize("has_manager", [True, False])
+def test_a_task_that_conflicts_is_refused_at_once(managed: ManagedRoot, has_manager: bool) -> None:
+    managed.submit("j", task("a"), is_open=True)
+    if has_manager:
+        managed.start()
+        managed.wait_for("j", "working")
+    with pytest.raises(InvalidJobError, match="with another command"):
+        managed.client.queue("j", [task("b"), task("a", command="false")])
+    assert list(managed.root.requests.iterdir()) == []
+    managed.client.queue("j", [task("a"), task("c", "a")])
+    managed.client.close("j")
+    if not has_manager:
+        managed.start()
+    assert managed.wait_for("j")["state"] == "completed"
+    assert sorted(managed.tasks("j")) == ["a", "c"]
+
+
+@pytest.mark.parametrize("name", ["logs", "results"])
+def test_nothing_is_written_through_a_link_out_of_the_root(managed: ManagedRoot, tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    managed.start()
+    directory = managed.root.jobs / "linked"
+    directory.mkdir(mode=0o700)
+    (directory / name).symlink_to(elsewhere)
+    write = 'echo 1 > "$AIR_EXECUTOR_RESULT_FILE"'
+    (directory / "tasks.json").write_text(json.dumps([{"id": "a", "command": "sh", "args": ["-c", write]}]))
+    (directory / "state.json").write_text('{"state": "waiting"}')
+    state = managed.wait_for("linked")
+    assert state["state"] == "failed"
+    assert name in state["error"]
+    assert list(elsewhere.iterdir()) == []
+    managed.submit("good", task("a"))
+    assert managed.wait_for("good")["state"] == "completed"

@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from air_executor.core.events import TaskEnded
 from air_executor.store.journal import replay
+from air_executor.store.requests import RetryTasks, await_reply, send_request
 from tests.support.failpoints import VARIABLE, Failpoint
 from tests.support.manager import ManagedRoot
 from tests.support.waiting import wait_until
@@ -161,3 +163,78 @@ def test_a_timeout_holds_for_a_runner_that_nobody_recorded(managed: ManagedRoot)
     assert managed.wait_for("unknown")["state"] == "failed"
     assert managed.task("unknown")["outcome"] == "timed_out"
     assert managed.task_processes() == []
+
+
+RETRY_STEPS = [
+    ("air_executor.manager.reception", "load_job", "after"),
+    ("air_executor.store.journal", "Journal.flush", "before"),
+    ("air_executor.store.journal", "write_all", "after"),
+    ("air_executor.store.journal", "Journal.flush", "after"),
+    ("air_executor.store.views", "exchange", "before"),
+    ("air_executor.store.views", "exchange", "after"),
+    ("air_executor.manager.job_run", "write_views", "after"),
+    ("air_executor.manager.reception", "Reception._carry_out", "after"),
+]
+
+
+def ran_again(managed: ManagedRoot, fired: Path) -> None:
+    """See that a task was run once more, and once only."""
+    assert fired.exists()
+    assert managed.wait_for("job", "completed")
+    found = managed.tasks("job")
+    assert (found["a"]["status"], found["a"]["attempt"], found["b"]["status"]) == ("completed", 2, "completed")
+    starts = [line[2:4] for line in managed.lines() if line[0] == "start"]
+    assert starts == [["a", "1"], ["a", "2"], ["b", "1"]]
+
+
+@pytest.mark.parametrize("wanted", [None, ("a",)], ids=["all", "one task"])
+@pytest.mark.parametrize(("module", "name", "moment"), RETRY_STEPS)
+def test_a_retry_of_a_job_that_was_over_survives_a_kill(
+    managed: ManagedRoot, module: str, name: str, moment: str, wanted: tuple[str, ...] | None
+) -> None:
+    managed.submit(
+        "job", managed.ledger_task("a", script='[ "$AIR_EXECUTOR_ATTEMPT" = 2 ]'), managed.ledger_task("b", "a")
+    )
+    managed.start()
+    assert managed.wait_for("job")["state"] == "failed"
+    managed.stop()
+    fired = managed.root.path.parent / "fired"
+    # A manager that finds nothing but a job that is over writes nothing before the retry.
+    point = Failpoint("manager", module, name, moment, 1, str(fired))
+    process = managed.spawn(
+        wrapper=("-m", "tests.support.failpoints"), env={VARIABLE: msgspec.json.encode(point).decode()}
+    )
+    request = send_request(managed.root, RetryTasks(job="job", tasks=wanted))
+    wait_until(lambda: process.poll() is not None, what="the kill")
+    managed.start()
+    assert await_reply(request, 60)
+    ran_again(managed, fired)
+
+
+@pytest.mark.parametrize("wanted", [None, ("a",)], ids=["all", "one task"])
+@pytest.mark.parametrize("is_over", [True, False], ids=["over", "not over"])
+def test_a_retry_that_is_read_twice_adds_nothing_and_is_not_refused(
+    managed: ManagedRoot, wanted: tuple[str, ...] | None, is_over: bool
+) -> None:
+    managed.submit(
+        "job",
+        managed.ledger_task("a", script='[ "$AIR_EXECUTOR_ATTEMPT" = 2 ]'),
+        managed.ledger_task("b", "a"),
+        is_open=not is_over,
+    )
+    fired = managed.root.path.parent / "fired"
+    point = Failpoint("manager", "air_executor.manager.reception", "Reception._carry_out", "after", 1, str(fired))
+    process = managed.spawn(
+        wrapper=("-m", "tests.support.failpoints"), env={VARIABLE: msgspec.json.encode(point).decode()}
+    )
+    managed.wait_for_task("job", "b", lambda seen: seen["status"] == "skipped", "a failure")
+    if is_over:
+        managed.wait_for("job", "failed")
+    request = send_request(managed.root, RetryTasks(job="job", tasks=wanted))
+    wait_until(lambda: process.poll() is not None, what="the kill")
+    assert request.exists()
+    managed.start()
+    assert await_reply(request, 60)
+    if not is_over:
+        managed.client.close("job")
+    ran_again(managed, fired)

@@ -244,3 +244,39 @@ def test_tasks_left_by_a_killed_fork_server_can_be_kept(managed: ManagedRoot, tm
     gate.touch()
     assert managed.wait_for("keeper")["state"] == "completed"
     assert is_alive(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("end", ["cancelled", "completed"])
+@pytest.mark.parametrize("server", ["lives", "is killed"])
+def test_without_its_journal_a_job_adopts_what_runs_of_it(
+    managed: ManagedRoot, gate: Path, server: str, end: str
+) -> None:
+    managed.submit("forgotten", ledger_held(managed, gate))
+    directory = managed.root.job("forgotten")
+    pending = {name: (directory / name).read_bytes() for name in ("state.json", "tasks.json")}
+    managed.start()
+    pid = int(managed.wait_for_line("start")[4])
+    managed.stop()
+    if server == "is killed":
+        kill_fork_servers(managed)
+    (directory / "journal").unlink()
+    for name, content in pending.items():
+        (directory / name).unlink()
+        (directory / name).write_bytes(content)
+    managed.start()
+    managed.wait_for_task("forgotten", "a", lambda seen: seen["status"] == "running", "a view that says so")
+    # What is launched after it has run: so the word on its own launch has come.
+    managed.submit("after", task("x"))
+    assert managed.wait_for("after")["state"] == "completed"
+    assert is_alive(pid)
+    assert managed.task("forgotten")["attempt"] == 1
+    if end == "cancelled":
+        managed.client.cancel("forgotten", "enough")
+    else:
+        gate.touch()
+    state = managed.wait_for("forgotten")["state"]
+    # Its exit is seen by its own fork server alone.
+    assert state == ("failed" if (server, end) == ("is killed", "completed") else end)
+    assert not is_alive(pid)
+    assert managed.task_processes() == []
+    assert [line[0] for line in managed.lines()].count("start") == 1

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from air_executor.core.specs import TaskSpec
+from air_executor.core.specs import JobSpec, TaskSpec
+from air_executor.errors import InvalidJobError
 from tests.support.jobs import task
 from tests.support.manager import ManagedRoot, is_alive, shell
+from tests.support.waiting import wait_until
 
 
 def test_a_command_that_succeeds(managed: ManagedRoot) -> None:
@@ -256,3 +258,70 @@ def test_a_failed_job_can_be_retried(managed: ManagedRoot, tmp_path: Path) -> No
         "b": ("completed", 1),
         "c": ("completed", 1),
     }
+
+
+def retry(managed: ManagedRoot, name: str) -> str:
+    """Retry a job, and return why that was refused; empty if it was not."""
+    try:
+        managed.client.retry(name)
+    except InvalidJobError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("way", ["cancel", "fail fast"])
+def test_a_retry_while_tasks_are_still_being_ended_leaves_no_job_that_hangs(managed: ManagedRoot, way: str) -> None:
+    managed.start(kill_grace=1.5)
+    managed.submit(
+        "stubborn",
+        managed.ledger_task("a", script="trap '' TERM; while :; do sleep 0.05; done"),
+        managed.ledger_task("b", "a"),
+        managed.ledger_task("c", "b"),
+        managed.ledger_task(
+            "bad", script=f"until grep -q 'start stubborn a' {managed.ledger}; do sleep 0.02; done; false"
+        ),
+        fail_fast=way == "fail fast",
+        tolerated_failures=0 if way == "fail fast" else 1,
+    )
+    managed.wait_for_line("end", "stubborn", "bad")
+    if way == "cancel":
+        managed.client.cancel("stubborn")
+    managed.wait_for_task("stubborn", "b", lambda seen: seen["status"] == "cancelled", "a view that says so")
+    refusal = retry(managed, "stubborn")
+    assert not refusal or "job stubborn" in refusal
+    state = managed.wait_for("stubborn")
+    assert state["tasks"]["pending"] == state["tasks"]["running"] == 0
+    if refusal:
+        assert state["state"] == ("cancelled" if way == "cancel" else "failed")
+    assert managed.tasks("stubborn")["b"]["status"] in ("cancelled", "skipped")
+    assert managed.task_processes() == []
+    # Now that nothing of it runs, it can be retried; and cancelled again.
+    managed.client.retry("stubborn")
+    managed.wait_for_line("start", "stubborn", "a", "2")
+    managed.client.cancel("stubborn")
+    assert managed.wait_for("stubborn")["state"] == "cancelled"
+    assert managed.task_processes() == []
+
+
+@pytest.mark.parametrize("end", ["cancelled while it waits", "skipped", "never started", "failed", "completed"])
+def test_a_workload_is_gone_when_its_task_has_ended(managed: ManagedRoot, end: str) -> None:
+    managed.start(slots=1)
+    secret = {"workload.json": b'{"token": "secret"}'}
+    fields = {"workload": "workload.json"}
+    if end == "cancelled while it waits":
+        managed.submit("slot", managed.ledger_task("a", script="sleep 1000"))
+        managed.wait_for_line("start")
+        spec = [task("a", **fields)]
+    elif end == "skipped":
+        spec = [task("first", command="false"), task("a", "first", **fields)]
+    elif end == "never started":
+        spec = [task("a", command="no-such-command", **fields)]
+    else:
+        spec = [task("a", command="false" if end == "failed" else "true", **fields)]
+    managed.client.submit(JobSpec(name="holder", tasks=tuple(spec)), secret)
+    if end == "cancelled while it waits":
+        managed.client.cancel("holder")
+    managed.wait_for("holder")
+    path = managed.root.job("holder") / "workload.json"
+    wait_until(lambda: not path.exists(), what="no workload")
+    assert not any(b"secret" in each.read_bytes() for each in managed.root.job("holder").rglob("*.json"))

@@ -365,3 +365,12 @@ def test_a_cancelled_job_can_be_run_again() -> None:
     job.take_ready()
     run(job, "a")
     assert job.take_ready() is job.tasks["b"]
+
+
+def test_what_waits_for_a_task_that_ends_cancelled_is_skipped() -> None:
+    job = job_of(task("a"), task("b", "a"), task("c", "b"))
+    apply_all(job, launched("a"), JobCancelled(at=at(2), reason="r"))
+    # Somebody wants what was cancelled to run again, while the end of the first task is still awaited.
+    apply_all(job, TasksReset(at=at(3), tasks=("b", "c")), ended("a", Outcome.CANCELLED))
+    assert statuses(job) == {"a": "cancelled", "b": "skipped", "c": "skipped"}
+    assert job.is_done

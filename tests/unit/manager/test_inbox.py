@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from typing import Any
 
 import pytest
@@ -159,3 +161,38 @@ def test_a_name_that_is_too_long_harms_nobody(found: Found, clock: Clock) -> Non
         found.look()
         clock.now += 3
     assert found.active == {"good"}
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_a_system_that_refuses_for_long_does_not_refuse_the_job(
+    found: Found, clock: Clock, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    found.submit("good")
+    before = found.state("good")
+
+    def failing(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", failing)
+        for _ in range(5):
+            assert found.look() == []
+            clock.now += 3
+    assert found.state("good") == before
+    assert found.look() == ["good"]
+
+
+@pytest.mark.parametrize("name", ["logs", "results"])
+def test_a_job_whose_directory_for_outputs_is_a_link_is_refused(
+    found: Found, clock: Clock, root: Root, name: str
+) -> None:
+    elsewhere = root.path.parent / "elsewhere"
+    elsewhere.mkdir()
+    found.write("linked", state="{}", tasks='[{"command": "true"}]')
+    (root.jobs / "linked" / name).symlink_to(elsewhere)
+    for _ in range(3):
+        assert found.look() == []
+        clock.now += 3
+    assert found.state("linked")["state"] == "failed"
+    assert name in found.state("linked")["error"]
+    assert list(elsewhere.iterdir()) == []

@@ -10,7 +10,7 @@ import pytest
 from air_executor.manager.retention import Retention
 from air_executor.manager.settings import ManagerSettings
 from air_executor.store.archive import remove_leftovers
-from air_executor.store.ended import ended_names, mark_ended
+from air_executor.store.ended import ended_names, forget_ended, mark_ended
 from air_executor.store.root import Root
 
 
@@ -119,3 +119,37 @@ def test_only_old_leftovers_are_removed(root: Root) -> None:
     assert [path.name for path in root.tmp.iterdir()] == ["young"]
     assert [path.name for path in root.requests.iterdir()] == ["a.json"]
     assert root.jobs.is_dir()
+
+
+def test_an_announced_job_stays_while_somebody_may_come_for_it(root: Root, retention: Retention) -> None:
+    finish(root, retention, "waited-for", 1000, announce=True)
+    finish(root, retention, "taken", 1000, announce=True)
+    for name in ("waited-for", "taken"):
+        mark_ended(root, name)
+    forget_ended(root, "taken")
+    for settings in (ManagerSettings(keep_announced_s=0), ManagerSettings(keep_announced_jobs=0)):
+        retention.apply(settings)
+        assert root.job_names() == ["waited-for"]
+        assert ended_names(root) == ["waited-for"]
+
+
+@pytest.mark.parametrize("announce", [True, False])
+def test_a_job_that_ended_again_is_judged_by_its_newest_end(
+    root: Root, retention: Retention, active: set[str], announce: bool
+) -> None:
+    settings = ManagerSettings(archive_after_s=100, keep_announced_s=100)
+    finish(root, retention, "again", 1000, announce)
+    active.add("again")
+    retention.note("again", time.time() - 10, is_announced=announce)
+    active.discard("again")
+    retention.apply(settings)
+    assert root.job_names() == ["again"]
+
+
+def test_a_job_that_ended_again_is_counted_once(root: Root, retention: Retention) -> None:
+    for name in ("first", "again"):
+        finish(root, retention, name, 50)
+    for age_s in (40, 30, 20):
+        retention.note("again", time.time() - age_s, is_announced=False)
+    retention.apply(ManagerSettings(keep_finished_jobs=2))
+    assert sorted(root.job_names()) == ["again", "first"]

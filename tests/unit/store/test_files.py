@@ -122,3 +122,18 @@ def test_temporary_names_are_short_enough_and_differ() -> None:
     names = {temporary_name("j" * 300) for _ in range(100)}
     assert len(names) == 100
     assert max(map(len, names)) <= 255
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES, errno.ENOMEM])
+def test_what_says_nothing_of_a_file_does_not_call_it_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+
+    def failing(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", failing)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        read_bytes(tmp_path / "file")
+    assert caught.value.errno == number

@@ -326,3 +326,47 @@ def test_an_open_job_may_be_empty(root: Root) -> None:
     by_hand(root, [])
     with pytest.raises(InvalidJobError):
         load_job(root, "job", T0)
+
+
+@pytest.mark.parametrize("name", ["state.json", "tasks.json"])
+def test_cut_off_at_any_byte_a_view_is_made_anew_from_the_journal(root: Root, name: str) -> None:
+    submit_job(root, JobSpec(name="job", tasks=(task("a"), task("b", "a"))))
+    first = load(root)
+    publish(root, first, launched("a"), ended("a"), launched("b"))
+    path = root.jobs / "job" / name
+    content = path.read_bytes()
+    for length in (*range(0, len(content.rstrip()), 37), len(content.rstrip()) - 1):
+        path.write_bytes(content[:length])
+        again = load(root)
+        assert statuses(again.job) == {"a": "completed", "b": "running"}, length
+        assert again.strangers == ()
+        assert again.job.id == first.job.id
+
+
+def test_without_both_views_the_journal_goes_on(root: Root) -> None:
+    submit_job(root, JobSpec(name="job", tasks=(task("a"),)))
+    publish(root, load(root), launched("a"))
+    for name in ("state.json", "tasks.json"):
+        (root.jobs / "job" / name).write_bytes(b"")
+    assert statuses(load(root).job) == {"a": "running"}
+
+
+def test_the_end_of_a_job_whose_state_was_cut_off_is_known(root: Root) -> None:
+    submit_job(root, JobSpec(name="job", tasks=(task("a"),)))
+    over = JobFinished(at=at(3), state=JobState.COMPLETED)
+    publish(root, load(root), launched("a"), ended("a"), over)
+    (root.jobs / "job" / "state.json").write_bytes(b"")
+    assert load(root).job.state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("state.json", '{"state": "happy"}'), ("tasks.json", '[{"command": 1}]'), ("tasks.json", "{}")],
+)
+def test_a_whole_file_that_is_wrong_is_refused_whatever_the_journal_says(root: Root, name: str, content: str) -> None:
+    submit_job(root, JobSpec(name="job", tasks=(task("a"),)))
+    publish(root, load(root), launched("a"))
+    (root.jobs / "job" / name).unlink()
+    (root.jobs / "job" / name).write_text(content)
+    with pytest.raises(DamagedFileError, match=f"{name}: "):
+        load_job(root, "job", T0)

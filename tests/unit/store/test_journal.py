@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -188,3 +189,25 @@ def test_it_is_never_written_through_a_link(path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         journal.flush()
     assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("accident", ["shortened", "emptied", "removed", "another"])
+def test_a_file_that_is_shorter_than_it_was_is_never_filled_up_with_zeros(path: Path, accident: str) -> None:
+    journal = write(path, *EVENTS[:3])
+    if accident in ("removed", "another"):
+        path.unlink()
+    if accident == "shortened":
+        os.truncate(path, path.stat().st_size - 10)
+    elif accident == "emptied":
+        os.truncate(path, 0)
+    elif accident == "another":
+        write(path, EVENTS[0])
+    before = path.read_bytes() if path.exists() else b""
+    for event in EVENTS[3:]:
+        journal.add(event)
+    with contextlib.suppress(OSError, DamagedFileError):
+        journal.flush()
+    after = path.read_bytes() if path.exists() else b""
+    assert b"\0" not in after
+    if accident == "another":
+        assert after == before
