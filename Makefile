@@ -41,11 +41,14 @@ format: setup ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: setup ## measure against LocalExecutor, and write docs/benchmarks.md
+bench: setup ## measure against LocalExecutor, and the engine against its peers, and write docs/benchmarks.md
+	@dev/install.sh $(VENV) constraints.txt plot
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.engine
 
 bench-quick: setup ## the same with one round and fewer tasks, in under five minutes; writes nothing into docs
 	@$(BIN)/python -m benchmarks --quick
+	@$(BIN)/python -m benchmarks.engine --quick
 
 clean: ## remove .venv and all that was made, but no job directories
 	rm -rf $(VENV) .venv-* .demo .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

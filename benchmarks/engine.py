@@ -173,8 +173,10 @@ def main() -> int:
     """Run the benchmark and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer tasks, one round; docs stay as they are")
+    parser.add_argument("--rounds", type=int, help="rounds of everybody (default: 3)")
     options = parser.parse_args()
     count, rounds, sizes = (1000, 1, [100, 1000, 5000]) if options.quick else (10_000, 3, [100, 1000, 10_000, 100_000])
+    rounds = options.rounds or rounds
     latency = measure_latency(20 if options.quick else 100)
     result: dict[str, Any] = {
         "at": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
