@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path
@@ -16,7 +17,9 @@ from air_executor.errors import InvalidJobError, JobNotFoundError
 from tests.support.manager import ManagedRoot
 from tests.support.waiting import wait_until
 
-SCRIPTS = st.sampled_from([":", "sleep 0.05", "sleep 0.3", "false", "sleep 0.05; false", "kill -9 $$"])
+SCRIPTS = st.sampled_from(
+    [":", "sleep 0.05", "sleep 0.3", "false", "sleep 0.05; false", "kill -9 $$", "trap '' TERM; sleep 0.3"]
+)
 OVER = ("completed", "failed", "cancelled")
 
 
@@ -74,6 +77,14 @@ class Promises(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.tasks)))
         self.managed.client.cancel(name, "the test wants it")
         self.cancelled.add(name)
+
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.tasks)))
+        # Of it something may still be ended, or its files were corrupted: then the caller is told.
+        with contextlib.suppress(InvalidJobError):
+            self.managed.client.retry(name)
 
     @precondition(lambda self: self.tasks)
     @rule(data=st.data())

@@ -21,6 +21,7 @@ from air_executor.core.events import (
     TaskEnded,
     TaskLaunched,
     TasksQueued,
+    TasksReset,
 )
 from air_executor.core.job import Job
 from air_executor.core.planning import FinishJob, Planner, StartTask, StopTask
@@ -28,6 +29,7 @@ from air_executor.core.retry import next_attempt_at, retry_delay_s
 from air_executor.core.snapshot import snapshot
 from air_executor.core.specs import JobOptions, TaskSpec
 from air_executor.core.states import JobState, TaskStatus
+from air_executor.errors import InvalidJobError
 from tests.support.jobs import T0, at
 
 FAILURES = [Outcome.FAILED, Outcome.LOST, Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.NOT_STARTED]
@@ -107,13 +109,17 @@ def expected_statuses(plan: Plan) -> dict[str, str]:
 class Engine:
     """A manager without processes: journal in memory, time that passes when nothing else can happen."""
 
-    def __init__(self, plan: Plan, choose: Callable[[int], int]) -> None:
+    def __init__(self, plan: Plan, choose: Callable[[int], int], *, ends_slowly: bool = False) -> None:
         self.plan = plan
         self.choose = choose
+        self.ends_slowly = ends_slowly
+        """What is to end lives on for a while, as a task that ignores SIGTERM."""
         self.now = 0.0
         self.journal: list[Event] = []
         self.live: dict[tuple[str, int], Job] = {}
         """Attempts that have a process, which outlive the manager."""
+        self.stopped: dict[tuple[str, int], Outcome] = {}
+        """Why attempts are being ended, as long as their manager lives."""
         self.starts: list[tuple[str, int]] = []
         accepted = JobAccepted(at=T0, id="i", name="j", created_at=T0, options=plan.options)
         self.job = Job(accepted)
@@ -129,6 +135,7 @@ class Engine:
 
     def restart(self) -> None:
         """Forget everything but the journal and the processes."""
+        self.stopped.clear()
         self.job = replayed(self.journal)
         self.planner = Planner(self.plan.slots)
         for task_id in sorted(self.job.running):
@@ -149,7 +156,7 @@ class Engine:
             if isinstance(action, StartTask):
                 self.start(action)
             elif isinstance(action, StopTask):
-                self.end((action.task_id, action.attempt), action.cause)
+                self.stop((action.task_id, action.attempt), action.cause)
             else:
                 assert isinstance(action, FinishJob)
                 self.finish()
@@ -157,7 +164,9 @@ class Engine:
         if self.job.state.is_terminal:
             return False
         if self.live:
-            self.end(sorted(self.live)[self.choose(len(self.live))])
+            attempt = sorted(self.live)[self.choose(len(self.live))]
+            if attempt not in self.stopped or self.choose(2):
+                self.end(attempt)
         elif (due := self.planner.next_due()) is not None:
             self.now = max(self.now, due)
         return True
@@ -175,8 +184,27 @@ class Engine:
         self.live[action.task_id, action.attempt] = self.job
         self.starts.append((action.task_id, action.attempt))
 
+    def stop(self, attempt: tuple[str, int], cause: Outcome) -> None:
+        if self.ends_slowly and self.choose(3):
+            self.stopped.setdefault(attempt, cause)
+        else:
+            self.end(attempt, cause)
+
+    def retry(self) -> None:
+        """Ask for everything again that ended without completing; a job that was over is read anew."""
+        job = replayed(self.journal) if self.job.state.is_terminal else self.job
+        try:
+            tasks = job.tasks_to_reset(None)
+        except InvalidJobError:
+            assert job.is_stopping
+            return
+        if tasks:
+            self.job = job
+            self.record(TasksReset(at=at(self.now), tasks=tasks))
+
     def end(self, attempt: tuple[str, int], cause: Outcome | None = None) -> None:
         del self.live[attempt]
+        cause = self.stopped.pop(attempt, cause)
         task = self.job.tasks[attempt[0]]
         if attempt[0] in self.plan.children:
             # Every attempt queues its children anew; those that are there already add nothing.
@@ -299,3 +327,33 @@ def test_a_job_that_fails_fast_ends_and_says_so(plan: Plan, seed: int) -> None:
     if engine.job.state is JobState.COMPLETED:
         assert engine.job.counts[TaskStatus.CANCELLED] == 0
     assert all(task.status.is_terminal for task in engine.job.tasks.values())
+
+
+DEEDS = st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["cancel", "retry", "restart"])), max_size=8)
+
+
+@given(plans(with_stops=True), DEEDS, st.integers(0, 2**32))
+def test_a_job_that_is_cancelled_and_retried_at_any_time_ends(
+    plan: Plan, deeds: list[tuple[int, str]], seed: int
+) -> None:
+    engine = Engine(plan, random.Random(seed).randrange, ends_slowly=True)
+    for steps, deed in deeds:
+        for _ in range(steps):
+            if not engine.step():
+                break
+        if deed == "retry":
+            engine.retry()
+        elif not engine.job.state.is_terminal:
+            if deed == "cancel":
+                engine.record(JobCancelled(at=at(engine.now), reason="why"))
+            else:
+                engine.restart()
+    if not engine.job.state.is_terminal:
+        engine.run()
+    assert all(task.status.is_terminal for task in engine.job.tasks.values())
+    assert len(engine.starts) == len(set(engine.starts))
+    if engine.job.state is JobState.COMPLETED:
+        assert engine.job.counts[TaskStatus.CANCELLED] == 0
+    assert content(replayed(engine.journal)) == content(engine.job)
+    compacted = list(snapshot(engine.job))
+    assert content(replayed(compacted)) == content(engine.job)
