@@ -102,7 +102,8 @@ OPTION_DESCRIPTIONS = (
         "immortal_objects",
         "boolean",
         "True",
-        "Let forked tasks share the memory of what was loaded before, by switching off the counting of references to it. "
+        "Let forked tasks share the memory of what was loaded before: references to it are no longer counted, and it is "
+        "moved into huge pages where Linux can. "
         "Only on Python 3.12 and 3.13; elsewhere nothing is changed.",
     ),
     OptionDescription(

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from air_executor.airflow import immortal
+from air_executor.airflow import huge_pages, immortal
 
 if TYPE_CHECKING:
     from air_executor.airflow.options import Options
@@ -206,6 +206,7 @@ def _make_objects_immortal() -> None:
     # Last of all, so that nothing is left out.
     if immortal.why_not() is None:
         immortal.make_all_immortal()
+        huge_pages.collapse()
 
 
 def _report_threads() -> None:

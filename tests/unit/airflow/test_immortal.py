@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from air_executor.airflow import immortal, preload
+from air_executor.airflow import huge_pages, immortal, preload
 
 needs_immortality = pytest.mark.skipif(immortal.why_not() is not None, reason=str(immortal.why_not()))
 
@@ -233,5 +233,6 @@ def test_a_warm_parent_does_it_only_where_it_can(monkeypatch, reason):
     done = []
     monkeypatch.setattr(immortal, "why_not", lambda: reason)
     monkeypatch.setattr(immortal, "make_all_immortal", lambda: done.append(True))
+    monkeypatch.setattr(huge_pages, "collapse", lambda: None)
     preload._make_objects_immortal()
     assert done == ([True] if reason is None else [])
