@@ -374,3 +374,23 @@ def test_what_waits_for_a_task_that_ends_cancelled_is_skipped() -> None:
     apply_all(job, TasksReset(at=at(3), tasks=("b", "c")), ended("a", Outcome.CANCELLED))
     assert statuses(job) == {"a": "cancelled", "b": "skipped", "c": "skipped"}
     assert job.is_done
+
+
+def test_asking_twice_for_a_retry_is_asking_once() -> None:
+    job = failed_job()
+    job.apply(TasksReset(at=at(4), tasks=job.tasks_to_reset(["a"])))
+    assert job.tasks_to_reset(["a"]) == ()
+    job.apply(launched("a", 2))
+    assert job.tasks_to_reset(["a"]) == ()
+    assert job.tasks_to_reset(None) == ("d",)
+
+
+def test_while_tasks_are_being_ended_a_retry_is_refused() -> None:
+    for stop in (JobCancelled(at=at(2), reason="r"), ended("bad", Outcome.FAILED)):
+        job = job_of(task("a"), task("bad"), task("b", "a"), fail_fast=True)
+        apply_all(job, launched("a"), launched("bad"), stop)
+        for wanted in (None, ["b"], ["a"]):
+            with pytest.raises(InvalidJobError, match="job job is still ending its tasks"):
+                job.tasks_to_reset(wanted)
+    apply_all(job, ended("a", Outcome.CANCELLED))
+    assert job.tasks_to_reset(None) == ("a", "bad", "b")
