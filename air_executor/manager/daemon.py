@@ -165,7 +165,8 @@ class Manager:
                     self._finish(action)
             for run in self._board.flush():
                 self._supervision.send(run)
-            if not actions:
+            if not actions or self._undecided:
+                # What the disk refuses to tell now is asked in a later step, not in this loop.
                 return
 
     def _finish(self, action: FinishJob) -> None:

@@ -113,7 +113,7 @@ class Reception:
                 continue
             try:
                 self._carry_out(read_request(path))
-                path.unlink(missing_ok=True)
+                self._remove_request(path)
             except FileNotFoundError:
                 continue
             except AirExecutorError as error:
@@ -128,9 +128,18 @@ class Reception:
         try:
             refuse_request(path, reason)
         except OSError as error:
-            # What cannot be removed is not looked at again by this manager.
-            _log.error("%s cannot be removed (%s): remove it", path, error.strerror)
-            self._hopeless.add(path)
+            self._leave_request(path, error)
+
+    def _remove_request(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._leave_request(path, error)
+
+    def _leave_request(self, path: Path, error: OSError) -> None:
+        # Done with, and not to be removed: this manager does not look at it again.
+        _log.error("%s cannot be removed (%s): remove it", path, error.strerror)
+        self._hopeless.add(path)
 
     def merge_stranger(self, run: JobRun) -> None:
         """Take over tasks from a tasks.json that somebody else put in place of ours."""
@@ -176,11 +185,13 @@ class Reception:
         elif isinstance(request, CancelJob):
             run = self._running_job(request.job)
             _log.info("job %s: cancelled%s", request.job, f": {request.reason}" if request.reason else "")
-            self._board.record(run, JobCancelled(at=now, reason=request.reason))
+            if run.job.cancel_reason is None:
+                self._board.record(run, JobCancelled(at=now, reason=request.reason))
             run.flush()
         elif isinstance(request, CloseJob):
             run = self._running_job(request.job)
-            self._board.record(run, JobClosed(at=now))
+            if run.job.is_open:
+                self._board.record(run, JobClosed(at=now))
             run.flush()
         elif isinstance(request, RetryTasks):
             self._retry(request, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -147,3 +148,31 @@ def test_environments_that_nobody_uses_any_more_are_removed_when_they_are_old(ma
     assert managed.wait_for("new")["state"] == "completed"
     managed.client.cancel("user")
     managed.wait_for("user")
+
+
+@pytest.mark.parametrize("request_", ["close", "cancel", "retry"])
+def test_a_request_that_was_carried_out_and_cannot_be_removed_keeps_nobody_waiting(
+    managed: ManagedRoot, request_: str
+) -> None:
+    managed.start(wrapper=("-m", "tests.integration.manager.without_removal"))
+    fails = managed.ledger_task("a", script="false" if request_ == "retry" else ":")
+    managed.submit("asked", fails, is_open=request_ != "retry")
+    managed.wait_for_task("asked", "a", lambda seen: seen["status"] in ("completed", "failed"), "its end")
+    if request_ == "retry":
+        managed.wait_for("asked", "failed")
+    path = managed.root.requests / "0-kept.json"
+    path.with_suffix(".new").write_text(json.dumps({"request": request_, "job": "asked"}))
+    path.with_suffix(".new").rename(path)
+    managed.submit("neighbour", task("a"), is_open=True)
+    managed.wait_for("neighbour", "working")
+    managed.client.queue("neighbour", [task("b", "a")])
+    managed.client.close("neighbour")
+    assert managed.wait_for("neighbour")["state"] == "completed"
+    ends = {"close": "completed", "cancel": "cancelled", "retry": "failed"}
+    assert managed.wait_for("asked")["state"] == ends[request_]
+    # It is carried out once, however often it is found.
+    for number in range(5):
+        managed.submit(f"later-{number}", task("a"))
+        assert managed.wait_for(f"later-{number}")["state"] == "completed"
+    assert managed.task("asked")["attempt"] == (2 if request_ == "retry" else 1)
+    assert path.exists()
