@@ -133,7 +133,7 @@ class AirExecutorExecutor(BaseExecutor):
         return compat.order_by_priority(self.queued_tasks.items())
 
     def sync(self) -> None:
-        """Report the jobs that have ended since the last call; may linger for the first of those just dispatched."""
+        """Report the jobs that have ended since the last call; may linger for the first of those just dispatched, or for a free slot."""
         try:
             self._sync()
         except Exception as error:
@@ -278,14 +278,19 @@ class AirExecutorExecutor(BaseExecutor):
         self._dismissed.collect(client)
         # With an end to report, or after a full batch, which may have more behind it, the scheduler goes round at once;
         # the linger is then for a later time, before it sleeps.
-        if not self._collector.collect(client) and self._may_linger and dispatched < self._batch_size:
+        ended = self._collector.collect(client)
+        if len(self.running) >= self.parallelism > 0:
+            # Nothing can be queued until a slot is free, so the scheduler would sleep its second whatever ends meanwhile.
+            # Several ends at a time, as each round of its loop has its price.
+            self._linger(client, enough=max(self.parallelism // 4, 1))
+        elif not ended and self._may_linger and dispatched < self._batch_size:
             self._may_linger = False
-            self._linger(client)
+            self._linger(client, enough=1)
         self._check_all(client)
         compat.set_gauge("air_executor.jobs", len(self._jobs))
 
-    def _linger(self, client: AirExecutorClient) -> None:
-        """Wait for the first job to end. The scheduler does not sleep in a loop that queued something anyway."""
+    def _linger(self, client: AirExecutorClient, enough: int) -> None:
+        """Wait for `enough` jobs to end. The scheduler does not sleep in a loop that queued or ended something anyway."""
         if self._options.sync_linger_s <= 0:
             return
         until = time.monotonic() + self._options.sync_linger_s
@@ -296,8 +301,10 @@ class AirExecutorExecutor(BaseExecutor):
             # No event would end the wait.
             return
         # First without waiting: what ended before the watch began wakes nobody. Later, a mark of others may have woken us.
-        while not self._collector.collect(client) and (left_s := until - time.monotonic()) > 0:
+        collected = self._collector.collect(client)
+        while collected < enough and (left_s := until - time.monotonic()) > 0:
             self._watch.wait(left_s)
+            collected += self._collector.collect(client)
 
     def _check_all(self, client: AirExecutorClient) -> None:
         """Look at everything now and then, whether something told of it or not."""

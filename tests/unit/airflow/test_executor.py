@@ -409,6 +409,21 @@ def test_whatever_goes_wrong_stays_out_of_the_scheduler(executor, client, monkey
     executor.end()
 
 
+def test_with_all_slots_taken_it_waits_for_free_ones(executor, client):
+    workloads = [make_workload(name) for name in ("a", "b", "c", "d")]
+    hand_over(executor, *workloads)
+    assert len(executor.running) == executor.parallelism
+    executor.sync()
+    first, *_ = client.specs
+    client.ends_while_waiting.append(first)
+    executor.sync()
+    assert len(executor.running) == executor.parallelism - 1
+    waits = len(client.waits)
+    # With a slot free the scheduler has something to do.
+    executor.sync()
+    assert len(client.waits) == waits
+
+
 def test_without_events_it_does_not_linger(executor, client):
     client.has_events = False
     hand_over(executor, make_workload())
