@@ -282,6 +282,7 @@ class AirExecutorExecutor(BaseExecutor):
         if len(self.running) >= self.parallelism > 0:
             # Nothing can be queued until a slot is free, so the scheduler would sleep its second whatever ends meanwhile.
             # Several ends at a time, as each round of its loop has its price.
+            self._may_linger = False
             self._linger(client, enough=max(self.parallelism // 4, 1))
         elif not ended and self._may_linger and dispatched < self._batch_size:
             self._may_linger = False
