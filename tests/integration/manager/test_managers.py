@@ -104,7 +104,7 @@ def test_a_manager_with_settings_that_it_cannot_have_does_not_start(managed: Man
 
 def test_without_file_events_everything_is_found_by_looking(managed: ManagedRoot) -> None:
     managed.start(wrapper=("-m", "tests.integration.manager.without_events"))
-    assert "file events are not available" in managed.log()
+    wait_until(lambda: "file events are not available" in managed.log(), what="the warning")
     managed.submit("one", task("a"), is_open=True)
     managed.wait_for("one", "working")
     managed.client.queue("one", [task("b")])

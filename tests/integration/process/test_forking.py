@@ -8,7 +8,7 @@ from air_executor.process.attempt_log import is_locked
 from air_executor.process.exits import collect
 from air_executor.process.protocol import Ended, NotStarted, Started
 from air_executor.process.spool import spool_is_live
-from air_executor.process.tree import tree_of
+from air_executor.process.tree import find_processes, tree_of
 from tests.integration.process.serving import Serving
 from tests.support.waiting import wait_until
 
@@ -56,6 +56,11 @@ def test_a_fork_does_not_make_a_dead_server_look_alive(forking_server: Serving) 
     attempt_id = forking_server.launch("spawn", "sleep", "600")
     started = forking_server.wait_for(Started, attempt_id)
     tree = tree_of(started)
+    wait_until(
+        lambda: [each.label.split()[0] for each in find_processes(tree)],
+        lambda names: "sleep" in names,
+        what="its child",
+    )
     forking_server.kill()
     wait_until(lambda: spool_is_live(forking_server.spool_path), lambda live: not live)
     assert is_locked(started.log_path)
