@@ -174,6 +174,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer tasks, one round; docs stay as they are")
     parser.add_argument("--rounds", type=int, help="rounds of everybody (default: 3)")
+    parser.add_argument("--sleep-count", type=int, help="tasks of 10 ms (default: as many as `true`)")
     options = parser.parse_args()
     count, rounds, sizes = (1000, 1, [100, 1000, 5000]) if options.quick else (10_000, 3, [100, 1000, 10_000, 100_000])
     rounds = options.rounds or rounds
@@ -183,7 +184,8 @@ def main() -> int:
         "machine": describe_machine(),
         "count": count,
         "true": measure_rates(["true"], count, 4, rounds),
-        "sleep": measure_rates(["sleep", "0.01"], count, 16, rounds),
+        "sleep_count": options.sleep_count or count,
+        "sleep": measure_rates(["sleep", "0.01"], options.sleep_count or count, 16, rounds),
         "curve": measure_curve(sizes, 4),
         "latency_p50_ms": statistics.median(latency),
         "latency_p95_ms": latency[int(len(latency) * 0.95)],
