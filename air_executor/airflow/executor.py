@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
 
 _CHECK_ALL_INTERVAL_S = 30.0
+_FULL_LINGER_FACTOR = 8
+"""How many times longer it lingers while all slots are taken by tasks that were just handed out."""
 _MANAGER_START_S = 5.0
 
 
@@ -282,19 +284,21 @@ class AirExecutorExecutor(BaseExecutor):
         if len(self.running) >= self.parallelism > 0:
             # Nothing can be queued until a slot is free, so the scheduler would sleep its second whatever ends meanwhile.
             # Several ends at a time, as each round of its loop has its price.
+            # Those that were handed out together tend to end together, a while later.
+            factor = _FULL_LINGER_FACTOR if self._may_linger else 1
             self._may_linger = False
-            self._linger(client, enough=max(self.parallelism // 4, 1))
+            self._linger(client, enough=max(self.parallelism // 4, 1), factor=factor)
         elif not ended and self._may_linger and dispatched < self._batch_size:
             self._may_linger = False
             self._linger(client, enough=1)
         self._check_all(client)
         compat.set_gauge("air_executor.jobs", len(self._jobs))
 
-    def _linger(self, client: AirExecutorClient, enough: int) -> None:
+    def _linger(self, client: AirExecutorClient, enough: int, factor: int = 1) -> None:
         """Wait for `enough` jobs to end. The scheduler does not sleep in a loop that queued or ended something anyway."""
         if self._options.sync_linger_s <= 0:
             return
-        until = time.monotonic() + self._options.sync_linger_s
+        until = time.monotonic() + self._options.sync_linger_s * factor
         if self._watch is None:
             # Not before now: it has a thread, and executors beside this one fork when they start.
             self._watch = client.watch_ended()
