@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from air_executor.process.attempt_log import is_locked
 from air_executor.process.protocol import Report
 
 _ENCODER = msgspec.json.Encoder()
@@ -64,15 +65,5 @@ def read_spool(path: str) -> list[Report]:
 
 
 def spool_is_live(path: str) -> bool:
-    """Tell whether the fork server that writes this spool still runs."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    """Tell whether the fork server that writes this spool still runs: it holds the lock of the file."""
+    return is_locked(path)
