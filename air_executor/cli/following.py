@@ -18,7 +18,7 @@ from air_executor.core.states import TaskStatus
 from air_executor.errors import JobNotFoundError
 
 if TYPE_CHECKING:
-    from air_executor.cli.progress import Progress
+    from air_executor.cli.progress import ProgressDisplay
     from air_executor.client import AirExecutorClient, JobView, TaskView
 
 _LOOK_S = 0.25
@@ -51,7 +51,7 @@ def follow(client: AirExecutorClient, name: str, longest_pause_s: float = _LOOK_
 class Follower:
     """Shows one job while it runs: progress, its failures, and with `shows_output` what its tasks print."""
 
-    def __init__(self, client: AirExecutorClient, name: str, progress: Progress, *, shows_output: bool) -> None:
+    def __init__(self, client: AirExecutorClient, name: str, progress: ProgressDisplay, *, shows_output: bool) -> None:
         """Begin to follow; nothing is read yet."""
         self._client = client
         self._name = name
@@ -91,7 +91,7 @@ class Follower:
 class GroupedOutput:
     """Prints what tasks wrote, each task's at once when it has ended, so that lines of different tasks never mix."""
 
-    def __init__(self, client: AirExecutorClient, name: str, progress: Progress) -> None:
+    def __init__(self, client: AirExecutorClient, name: str, progress: ProgressDisplay) -> None:
         """Print nothing yet."""
         self._client = client
         self._name = name

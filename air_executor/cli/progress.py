@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from air_executor.cli.quantities import show_duration
+from air_executor.core.progress import ENDED_STATUSES, Rate, count_ended
+from air_executor.core.states import TaskStatus
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,14 +22,12 @@ if TYPE_CHECKING:
     from air_executor.client import JobView
 
 _LINE_PAUSE_S = 10.0
-_RATE_WINDOW_S = 20.0
-_ENDED = ("completed", "failed", "cancelled", "skipped")
 
 
-class Progress(Protocol):
+class ProgressDisplay(Protocol):
     """What shows how far a job is."""
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressDisplay:
         """Begin."""
         ...
 
@@ -51,51 +50,19 @@ class Progress(Protocol):
         ...
 
 
-def make_progress(*, is_quiet: bool = False) -> Progress:
+def make_progress(*, is_quiet: bool = False) -> ProgressDisplay:
     """Return the progress that fits where standard error goes."""
     if is_quiet:
         return _Silent()
     return _Bar() if sys.stderr.isatty() else _Lines()
 
 
-class Rate:
-    """Tasks a second, over the last seconds, and what that means for the time left."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, int]] = deque()
-
-    def note(self, now: float, ended: int) -> None:
-        """Take a look at how many tasks have ended."""
-        if self._samples and ended < self._samples[-1][1]:
-            # Tasks are run again.
-            self._samples.clear()
-        self._samples.append((now, ended))
-        while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_WINDOW_S:
-            self._samples.popleft()
-
-    def per_second(self) -> float | None:
-        """Return the rate; None while too little is known."""
-        if len(self._samples) < 2:
-            return None
-        (first_at, first), (last_at, last) = self._samples[0], self._samples[-1]
-        return (last - first) / (last_at - first_at) if last > first and last_at > first_at else None
-
-    def left_s(self, left: int) -> float | None:
-        """Return the seconds that `left` tasks take; None while too little is known."""
-        rate = self.per_second()
-        return left / rate if rate else None
-
-
-def ended_of(view: JobView) -> int:
-    """Return how many tasks of a job have ended."""
-    return sum(view.tasks.get(status, 0) for status in _ENDED)
-
-
 def describe_counts(view: JobView, rate: Rate) -> str:
     """Return counts, rate and time left in a line."""
-    total, ended = view.tasks.get("total", 0), ended_of(view)
+    total, ended = view.tasks.get("total", 0), count_ended(view.tasks)
     texts = [f"{ended}/{total}"]
-    texts += [f"{view.tasks[status]} {status}" for status in ("running", *_ENDED[1:]) if view.tasks.get(status)]
+    shown = ["running", *(status.value for status in ENDED_STATUSES if status is not TaskStatus.COMPLETED)]
+    texts += [f"{view.tasks[status]} {status}" for status in shown if view.tasks.get(status)]
     per_second, left_s = rate.per_second(), rate.left_s(total - ended)
     if per_second is not None:
         texts.append(f"{per_second:.0f}/s" if per_second >= 10 else f"{per_second:.1f}/s")
@@ -132,7 +99,7 @@ class _Lines(_Silent):
 
     def show(self, view: JobView) -> None:
         now = time.monotonic()
-        self._rate.note(now, ended_of(view))
+        self._rate.note(now, count_ended(view.tasks))
         if now >= self._next and not view.state.is_terminal:
             self._next = now + _LINE_PAUSE_S
             click.echo(f"job {view.name}: {describe_counts(view, self._rate)}", err=True)
@@ -171,7 +138,7 @@ class _Bar:
         self._live.stop()
 
     def show(self, view: JobView) -> None:
-        self._rate.note(time.monotonic(), ended_of(view))
+        self._rate.note(time.monotonic(), count_ended(view.tasks))
         self._view = view
 
     def say(self, text: str) -> None:
@@ -196,7 +163,7 @@ class _Bar:
         if view is None:
             return Text("")
         grid = Table.grid(padding=(0, 1))
-        total, ended = view.tasks.get("total", 0), ended_of(view)
+        total, ended = view.tasks.get("total", 0), count_ended(view.tasks)
         style = "red" if view.tasks.get("failed") else "green"
         elapsed = show_duration(time.monotonic() - self._started)
         grid.add_row(

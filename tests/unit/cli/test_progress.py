@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from air_executor.cli.progress import Rate, describe_counts
+from air_executor.cli.progress import describe_counts
 from air_executor.client import JobView
+from air_executor.core.progress import Rate
 from air_executor.core.states import JobState
 
 
