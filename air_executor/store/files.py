@@ -21,6 +21,7 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 
 T = TypeVar("T")
 
+_PIECE_BYTES = 65536
 _NO_PLAIN_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR})
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,10 +46,20 @@ def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> tuple[bytes, os.stat_
             raise DamagedFileError(f"{path}: is not a plain file; remove it")
         if status.st_size > limit:
             raise DamagedFileError(f"{path}: {status.st_size} bytes are more than the {limit} that are read")
-        with os.fdopen(os.dup(fd), "rb") as file:
-            return file.read(limit + 1), status
+        return _read_up_to(fd, status.st_size, limit), status
     finally:
         os.close(fd)
+
+
+def _read_up_to(fd: int, expected_bytes: int, limit: int) -> bytes:
+    """Return all of a file, which may have grown meanwhile, up to one byte more than `limit`."""
+    # Not one read of `limit` bytes: room for them would be mapped and given back for each small file.
+    pieces: list[bytes] = []
+    room = min(expected_bytes, limit) + 1
+    while piece := os.read(fd, room):
+        pieces.append(piece)
+        room = min(limit + 1 - sum(map(len, pieces)), max(len(piece), _PIECE_BYTES))
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def decode_json(content: bytes, kind: type[T], path: Path) -> T:

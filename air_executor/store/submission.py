@@ -47,7 +47,7 @@ def submit_job(root: Root, spec: JobSpec, attachments: Mapping[str, bytes] | Non
         # A directory may be renamed over an empty one only, so that a job which is there is never replaced.
         os.rename(aside, target)
         if spec.options.durable:
-            _make_name_durable(root.jobs, target, aside)
+            _make_names_durable(root.jobs, target, aside)
     except OSError as error:
         _discard(aside)
         if os.path.lexists(target) and error.errno in _NAME_TAKEN:
@@ -61,8 +61,10 @@ def submit_job(root: Root, spec: JobSpec, attachments: Mapping[str, bytes] | Non
     return job_id
 
 
-def _make_name_durable(jobs: Path, target: Path, aside: Path) -> None:
+def _make_names_durable(jobs: Path, target: Path, aside: Path) -> None:
+    # After the rename: the manager has seen it and reads the files while the disk works.
     try:
+        sync_directory(target)
         sync_directory(jobs)
     except OSError:
         # Whoever is told that it was not submitted submits it again: it must not run as well.
@@ -84,8 +86,6 @@ def _build(aside: Path, job_id: str, spec: JobSpec, attachments: Mapping[str, by
         create_file(aside / name, content, durable=durable)
     create_file(aside / "tasks.json", encode_tasks(_task_records(spec, now)), durable=durable)
     create_file(aside / "state.json", encode_state(_state_record(job_id, spec, now)), durable=durable)
-    if durable:
-        sync_directory(aside)
 
 
 def _state_record(job_id: str, spec: JobSpec, now: datetime) -> StateRecord:

@@ -42,11 +42,11 @@ class Watch:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._appeared: deque[str] = deque()
-        self._observer = _make_observer()
+        waker = _Waker(self._appeared, self._writer)
+        self._observer = _make_observer(waker)
         self._observer.daemon = True
         self.is_live = True
         """False: no events will come, and only looking regularly finds what is new."""
-        waker = _Waker(self._appeared, self._writer)
         try:
             for directory in directories:
                 self._observer.schedule(waker, str(directory), recursive=False, event_filter=_EVENTS)
@@ -93,7 +93,7 @@ class Watch:
         self.close()
 
 
-def _make_observer() -> BaseObserver:
+def _make_observer(waker: _Waker) -> BaseObserver:
     if sys.platform != "linux":
         return Observer()
     from watchdog.observers.inotify import InotifyEmitter
@@ -108,6 +108,11 @@ def _make_observer() -> BaseObserver:
 
         def get_event_mask_from_filter(self) -> Any:
             return InotifyConstants.IN_MOVED_TO | InotifyConstants.IN_CREATE | InotifyConstants.IN_DELETE_SELF
+
+        def queue_event(self, event: FileSystemEvent) -> None:
+            # At once: the observer's queue and thread would only pass it on to the waker, a while later.
+            if isinstance(event, tuple(_EVENTS)):
+                waker.dispatch(event)
 
     return BaseObserver(ArrivalEmitter)
 

@@ -153,7 +153,9 @@ def test_without_durable_nothing_is_synced(root: Root, monkeypatch: pytest.Monke
     assert root.job_names() == ["job"]
 
 
-def test_everything_is_synced_before_it_is_there(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_synced_before_they_are_there_and_names_before_it_returns(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps: list[str] = []
     real_fsync, real_rename = os.fsync, os.rename
 
@@ -169,5 +171,4 @@ def test_everything_is_synced_before_it_is_there(root: Root, monkeypatch: pytest
     monkeypatch.setattr(files.os, "rename", rename)
     submit_job(root, spec(), {"more": b"x"})
     assert set(steps[:3]) == {"more", "tasks.json", "state.json"}
-    assert steps[3].startswith("job.")
-    assert steps[4:] == ["rename", "jobs"]
+    assert steps[3:] == ["rename", "job", "jobs"]
