@@ -1,0 +1,151 @@
+"""Reads the views of jobs for those who ask often: what did not change is not read again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from air_executor.client import AirExecutorClient, JobView, TaskView
+from air_executor.core.names import check_job_name
+from air_executor.core.progress import Progress
+from air_executor.errors import AirExecutorError, DamagedFileError, JobNotFoundError
+from air_executor.store.files import decode_json, read_bytes
+from air_executor.web.answers import show_task
+from air_executor.web.rates import Rates
+from air_executor.web.view_cache import ViewCache
+
+T = TypeVar("T")
+
+_LIST_REUSE_S = 0.25
+"""A list of all jobs is not older; the manager writes views as often."""
+_MAX_JOBS = 20_000
+_MAX_TASK_BYTES = 128 * 1024 * 1024
+# A decoded task takes about four times the memory of its JSON.
+_DECODED_FACTOR = 4
+_OURS = b'[\n{"id":'
+
+
+class _Hidden(msgspec.Struct):
+    """The fields of tasks.json that are not shown. Decoding this much also tells whether the rest is JSON."""
+
+    env: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    cwd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    workload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Jobs(NamedTuple):
+    read_at: float
+    jobs: list[JobView]
+
+
+class JobReader:
+    """The jobs of one base path as the HTTP interface shows them. Any thread may use it."""
+
+    def __init__(self, client: AirExecutorClient) -> None:
+        self.client = client
+        self._base = str(client.base_path)
+        self._directories = tuple(os.path.join(self._base, name) for name in ("jobs", "archive"))
+        self._rates = Rates()
+        self._states: ViewCache[JobView] = ViewCache(_MAX_JOBS)
+        self._raw: ViewCache[bytes] = ViewCache(_MAX_TASK_BYTES // 2, len)
+        self._tasks: ViewCache[tuple[int, list[TaskView]]] = ViewCache(
+            _MAX_TASK_BYTES // 2, lambda item: item[0] * _DECODED_FACTOR
+        )
+        self._jobs = _Jobs(float("-inf"), [])
+        self._listing = threading.Lock()
+
+    def job(self, name: str) -> JobView:
+        """Return a job, also an archived one, with the counts of its tasks.
+
+        :raises InvalidNameError: no job can have this name.
+        :raises JobNotFoundError: there is no such job.
+        :raises DamagedFileError: its files cannot be read.
+        """
+        job = self._look(name, "state.json", self._states, lambda _: self._read_job(name))
+        if job.tasks:
+            return job
+        # Written by hand, and no manager has counted yet.
+        try:
+            counts = Counter(task.status.value for task in self.tasks(name))
+        except (DamagedFileError, JobNotFoundError):
+            return job
+        return msgspec.structs.replace(job, tasks={"total": counts.total(), **counts})
+
+    def jobs(self) -> list[JobView]:
+        """Return all jobs in jobs/ that can be read, those that changed last first."""
+        with self._listing:
+            if time.monotonic() - self._jobs.read_at > _LIST_REUSE_S:
+                found = []
+                for name in self.client.job_names():
+                    try:
+                        found.append(self.job(name))
+                    except (AirExecutorError, OSError):
+                        # `air-executor doctor` tells of those.
+                        continue
+                found.sort(key=lambda job: job.updated_at, reverse=True)
+                self._jobs = _Jobs(time.monotonic(), found)
+            return self._jobs.jobs
+
+    def progress(self, job: JobView) -> Progress:
+        """Return how far a job is; the more often this is asked, the better the rate is known."""
+        return self._rates.measure(job)
+
+    def tasks(self, name: str) -> list[TaskView]:
+        """Return the tasks of a job as they are shown.
+
+        :raises: as `job`.
+        """
+        return self._look(name, "tasks.json", self._tasks, lambda path: self._read_tasks(name, path))[1]
+
+    def tasks_json(self, name: str) -> bytes:
+        """Return tasks.json as it is shown.
+
+        :raises: as `job`.
+        """
+        return self._look(name, "tasks.json", self._raw, lambda path: self._read_raw(name, path))
+
+    def hide_paths(self, text: str) -> str:
+        """Return a message without where the base path lies."""
+        return text.replace(f"{self._base}/", "").replace(self._base, "the base path")
+
+    def _look(self, name: str, file: str, cache: ViewCache[T], read: Callable[[Path], T]) -> T:
+        check_job_name(name)
+        # Twice: a job may move to the archive between the first place and the second.
+        for directory in self._directories * 2:
+            path = os.path.join(directory, name, file)
+            try:
+                return cache.get(path, partial(read, Path(path)))
+            except (FileNotFoundError, NotADirectoryError, JobNotFoundError):
+                continue
+        raise JobNotFoundError(f"there is no job {name} (no {file}): `air-executor jobs` lists them")
+
+    def _read_job(self, name: str) -> JobView:
+        job = self.client.job(name)
+        if job.error is not None:
+            job.error = self.hide_paths(job.error)
+        return job
+
+    def _read_tasks(self, name: str, path: Path) -> tuple[int, list[TaskView]]:
+        return os.stat(path).st_size, [show_task(task) for task in self.client.tasks(name)]
+
+    def _read_raw(self, name: str, path: Path) -> bytes:
+        content, _ = read_bytes(path)
+        with contextlib.suppress(DamagedFileError):
+            hidden = decode_json(content, list[_Hidden], path)
+            if content.startswith(_OURS) and all(_is_shown(task) for task in hidden):
+                # As the manager wrote it: decoding and encoding 10,000 tasks takes longer than sending them.
+                return content.strip()
+        return msgspec.json.encode(self.tasks(name))
+
+
+def _is_shown(task: _Hidden) -> bool:
+    return task.env is msgspec.UNSET and task.cwd is msgspec.UNSET and task.workload is msgspec.UNSET
