@@ -31,7 +31,7 @@ from air_executor.core.states import TASK_TRANSITIONS, JobState, TaskStatus
 from air_executor.errors import InvalidJobError, InvalidTransitionError, TaskConflictError
 
 
-class Task(msgspec.Struct, kw_only=True):
+class Task(msgspec.Struct, kw_only=True, gc=False):
     """One task and what is so about it. Instants are aware and in UTC."""
 
     spec: TaskSpec

@@ -16,7 +16,7 @@ Priority = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)]
 RunnerKind = Literal["command", "airflow"]
 
 
-class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One task as asked for; all but `id` and `command` may be left out."""
 
     id: str

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from air_executor.core.events import Event, JobAccepted, TaskRestored, TasksQueued
 from air_executor.core.graph import check_acyclic, check_order
@@ -23,6 +25,9 @@ from air_executor.store.locks import is_locked
 from air_executor.store.records import SubmittedState, SubmittedTask, as_utc, spec_of
 from air_executor.store.root import Root
 from air_executor.store.views import view_identity, view_written
+
+
+_task_decoder = msgspec.json.Decoder(SubmittedTask)
 
 
 class NotLoaded(Enum):
@@ -144,6 +149,17 @@ def read_tasks(path: Path) -> tuple[SubmittedTask, ...] | None:
     return decode_json(content, tuple[SubmittedTask, ...], path)
 
 
+def _iterate_tasks(content: bytes, path: Path) -> Iterator[SubmittedTask]:
+    """Yield the elements of a tasks.json one by one: all at once, they would take more memory than the job keeps."""
+    try:
+        for element in msgspec.json.decode(content, type=list[msgspec.Raw]):
+            yield _task_decoder.decode(element)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        # Read whole, the error tells where in the file it is.
+        decode_json(content, tuple[SubmittedTask, ...], path)
+        raise
+
+
 def unknown_tasks(job: Job, strangers: tuple[SubmittedTask, ...], now: datetime) -> list[Event]:
     """Return the events that add to a job those tasks of a foreign tasks.json that it does not have.
 
@@ -194,12 +210,20 @@ def _accept(
         content, status = read_bytes(path)
     except FileNotFoundError:
         return NotLoaded.INCOMPLETE
-    submitted = decode_json(content, tuple[SubmittedTask, ...], path)
-    specs = tuple(spec_of(task, position) for position, task in enumerate(submitted, start=1))
+    specs: list[TaskSpec] = []
+    restored: list[Event] = []
+    for position, task in enumerate(_iterate_tasks(content, path), start=1):
+        spec = spec_of(task, position)
+        specs.append(spec)
+        if spec.id in alive:
+            # Whatever the file says: a second copy of what runs must not start beside it.
+            restored.append(TaskRestored(at=now, task=spec.id, status=TaskStatus.RUNNING, attempt=alive[spec.id]))
+        else:
+            restored.extend(_restored(spec.id, task, now))
     if not specs and not state.options.is_open:
         raise InvalidJobError(f"{path}: holds no task; give the job at least one")
     try:
-        check_tasks(specs)
+        check_tasks(tuple(specs))
         (check_acyclic if state.options.is_open else check_order)(specs)
     except AirExecutorError as error:
         raise type(error)(f"{path}: {error}") from error
@@ -214,13 +238,7 @@ def _accept(
     job = Job(accepted)
     journal = Journal(directory / "journal", durable=state.options.durable)
     journal.add(accepted)
-    events: list[Event] = [TasksQueued(at=now, tasks=specs)]
-    for spec, task in zip(specs, submitted, strict=True):
-        if spec.id in alive:
-            # Whatever the file says: a second copy of what runs must not start beside it.
-            events.append(TaskRestored(at=now, task=spec.id, status=TaskStatus.RUNNING, attempt=alive[spec.id]))
-        else:
-            events.extend(_restored(spec.id, task, now))
+    events: list[Event] = [TasksQueued(at=now, tasks=tuple(specs)), *restored]
     events += [view_written(status, now), view_written(state_status, now)]
     for event in events:
         journal.add(event)

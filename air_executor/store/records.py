@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timezone
 
 import msgspec
@@ -10,6 +11,9 @@ from air_executor.core.events import Outcome
 from air_executor.core.job import Job, Task
 from air_executor.core.specs import JobOptions, TaskSpec
 from air_executor.core.states import JobState, TaskStatus
+
+
+_NO_VARIABLES: dict[str, str] = {}
 
 
 class StateRecord(msgspec.Struct, kw_only=True):
@@ -136,4 +140,7 @@ def spec_of(submitted: SubmittedTask, position: int) -> TaskSpec:
     """Return the spec in a submitted task; one without an id is called `task-<position>`, counted from 1."""
     fields = {name: getattr(submitted, name) for name in TaskSpec.__struct_fields__}
     fields["id"] = submitted.id or f"task-{position}"
+    # Jobs of very many tasks have few commands, and mostly no variables: each is in memory once.
+    fields["command"] = sys.intern(submitted.command)
+    fields["env"] = submitted.env or _NO_VARIABLES
     return TaskSpec(**fields)
