@@ -26,7 +26,6 @@ from air_executor.store.records import SubmittedState, SubmittedTask, as_utc, sp
 from air_executor.store.root import Root
 from air_executor.store.views import view_identity, view_written
 
-
 _task_decoder = msgspec.json.Decoder(SubmittedTask)
 
 

@@ -12,7 +12,6 @@ from air_executor.core.job import Job, Task
 from air_executor.core.specs import JobOptions, TaskSpec
 from air_executor.core.states import JobState, TaskStatus
 
-
 _NO_VARIABLES: dict[str, str] = {}
 
 
