@@ -318,7 +318,7 @@ class AirExecutorClient:
         """Return what the manager last told of itself, at most a second ago; None if none runs."""
         return read_status(self._root) if self.manager_is_running() else None
 
-    def start_manager(self, **options: float | bool) -> int:
+    def start_manager(self, **options: float | bool | str) -> int:
         """Start a manager that outlives this process, unless one runs, and return its pid.
 
         :param options: fields of `ManagerSettings`, as `slots=8`.
@@ -326,7 +326,7 @@ class AirExecutorClient:
         """
         return start_manager(self._root, options)
 
-    def ensure_manager(self, wait_s: float = 0.0, **options: float | bool) -> int | None:
+    def ensure_manager(self, wait_s: float = 0.0, **options: float | bool | str) -> int | None:
         """Do as `start_manager`, but wait for `wait_s` seconds only; None says that it is still starting: call again.
 
         :raises RootError: it did not start; the message holds its own words.

@@ -21,7 +21,7 @@ _starting: dict[Path, subprocess.Popen[bytes]] = {}
 _spawned: set[int] = set()
 
 
-def start_manager(root: Root, options: Mapping[str, float | bool] | None = None) -> int:
+def start_manager(root: Root, options: Mapping[str, float | bool | str] | None = None) -> int:
     """Start a manager that outlives this process, and return its pid once it holds the root; a running one is left as it is.
 
     :param options: settings by field name of `ManagerSettings`, given to it on its command line.
@@ -33,7 +33,9 @@ def start_manager(root: Root, options: Mapping[str, float | bool] | None = None)
     return pid
 
 
-def ensure_manager(root: Root, options: Mapping[str, float | bool] | None = None, wait_s: float = 0.0) -> int | None:
+def ensure_manager(
+    root: Root, options: Mapping[str, float | bool | str] | None = None, wait_s: float = 0.0
+) -> int | None:
     """Do as `start_manager`, but wait for `wait_s` seconds only; None says that the manager is still starting.
 
     This process remembers the one that it started: a later call looks after that one and starts no second beside it.
@@ -81,7 +83,7 @@ def wait_until_stopped(root: Root, timeout_s: float | None) -> bool:
     return True
 
 
-def _spawn(root: Root, options: Mapping[str, float | bool]) -> subprocess.Popen[bytes]:
+def _spawn(root: Root, options: Mapping[str, float | bool | str]) -> subprocess.Popen[bytes]:
     arguments = [
         sys.executable,
         "-m",
@@ -95,7 +97,7 @@ def _spawn(root: Root, options: Mapping[str, float | bool]) -> subprocess.Popen[
     for name, value in options.items():
         flag = name.removesuffix("_s").replace("_", "-")
         arguments += (
-            [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", f"{value:g}"]
+            [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", f"{value}"]
         )
     startup = root.run / "manager.start.log"
     with open(os.open(startup, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as output:

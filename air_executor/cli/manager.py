@@ -76,6 +76,14 @@ _SETTINGS: tuple[click.Option | Callable[[Any], Any], ...] = (
     click.option(
         "--use-cgroups/--no-use-cgroups", default=None, help="A cgroup v2 for each attempt.  [default: where possible]"
     ),
+    click.option(
+        "--metrics-port",
+        type=click.IntRange(1, 65535),
+        help="Port of an endpoint with metrics for Prometheus.  [default: none]",
+    ),
+    click.option(
+        "--metrics-host", metavar="ADDRESS", help="Address that this endpoint listens on.  [default: 127.0.0.1]"
+    ),
 )
 
 
@@ -178,6 +186,8 @@ def status(base_path: Path, as_json: bool) -> None:
         for server in current.servers:
             kind = "warm parent" if server.kind == "airflow" else "fork server"
             click.echo(f"  {kind} (pid {server.pid}){'' if server.is_ready else ', loading'}: {server.running} runners")
+        if current.metrics_url:
+            click.echo(f"  metrics: {current.metrics_url}")
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from air_executor.core.events import Event
 from air_executor.core.planning import Planner
 from air_executor.manager.job_run import JobRun
 from air_executor.manager.settings import ManagerSettings
+from air_executor.manager.tally import Tally
 from air_executor.store.root import Root
 
 _log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ class Board:
 
     def __init__(self, root: Root, planner: Planner, settings: ManagerSettings) -> None:
         self.settings = settings
+        self.tally = Tally()
         self.runs: dict[str, JobRun] = {}
         self._root = root
         self._planner = planner
@@ -42,6 +44,7 @@ class Board:
 
     def add(self, run: JobRun) -> None:
         """Take over a job that was just loaded."""
+        self.tally.jobs_taken += 1
         self.runs[run.job.name] = run
         self._to_flush[run.job.name] = run
         self._note_view(run)
@@ -59,6 +62,7 @@ class Board:
         for event in events:
             run.job.apply(event)
             run.journal.add(event)
+            self.tally.note_event(run.job, event)
         self._to_flush[run.job.name] = run
         self._note_view(run)
         if run.job.state.is_terminal:
@@ -78,6 +82,7 @@ class Board:
             return []
         written: list[JobRun] = []
         for name, run in list(self._to_flush.items()):
+            begin = time.monotonic()
             try:
                 run.flush()
             except FileNotFoundError as error:
@@ -88,6 +93,7 @@ class Board:
             except OSError as error:
                 self.note_disk_error(error)
                 break
+            self.tally.journal_flush.observe(time.monotonic() - begin)
             del self._to_flush[name]
             written.append(run)
         return written
@@ -149,6 +155,7 @@ class Board:
     def note_disk_error(self, error: OSError) -> None:
         """Say what the disk refused and write nothing for a moment."""
         self._blocked_until = time.monotonic() + _RETRY_DISK_S
+        self.tally.disk_errors += 1
         _log.error(
             "%s: %s; nothing new is started until it can be written, what runs goes on",
             error.filename or self._root.path,

@@ -9,7 +9,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from air_executor.core.events import JobFinished, TasksOrphaned
 from air_executor.core.job import Job
@@ -19,6 +19,7 @@ from air_executor.errors import AirExecutorError
 from air_executor.manager.board import Board
 from air_executor.manager.job_run import JobRun
 from air_executor.manager.launcher import ServerKey
+from air_executor.manager.metrics_endpoint import MetricsEndpoint
 from air_executor.manager.reception import Reception
 from air_executor.manager.retention import Retention
 from air_executor.manager.settings import load_settings
@@ -30,6 +31,9 @@ from air_executor.store.records import utc_now
 from air_executor.store.root import Root
 from air_executor.store.status import ManagerStatus, ServerStatus, write_status
 from air_executor.store.watch import Watch
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +69,9 @@ class Manager:
             warm_up=self._warm_up,
             note_finished=self._retention.note_found,
         )
+        self._metrics = MetricsEndpoint(self._selector, self._make_registry)
+        self._woke_at: float | None = None
+        """Monotonic instant at which the loop last had something to do."""
         self._is_first_look = True
         self._undecided: list[Job] = []
         """Jobs without a task left that may have been given another one."""
@@ -88,6 +95,7 @@ class Manager:
         become_subreaper()
         with self._wake_by_signals():
             _log.info("manager (pid %d) of %s: %d slots", os.getpid(), self._root.path, self._settings.slots)
+            self._metrics.apply(self._settings.metrics_host, self._settings.metrics_port)
             try:
                 while not self._must_stop():
                     self._step()
@@ -107,7 +115,12 @@ class Manager:
             self._keep_house,
         ):
             self._guard(part)
-        for key, _ in self._selector.select(self._wait_s()):
+        wait_s = self._wait_s()
+        if self._woke_at is not None:
+            self._board.tally.step.observe(time.monotonic() - self._woke_at)
+        ready = self._selector.select(wait_s)
+        self._woke_at = time.monotonic()
+        for key, _ in ready:
             self._guard(key.data)
         self._handle_signals()
 
@@ -224,20 +237,30 @@ class Manager:
         due = [now + _LONGEST_WAIT_S, self._next_housekeeping, self._reception.next_due()]
         if self._status is None:
             due.append(self._next_status)
-        others = (self._planner.next_due(), self._board.next_due(), self._supervision.next_due())
+        parts = (self._planner, self._board, self._supervision, self._metrics)
+        others = (part.next_due() for part in parts)
         due.extend(instant for instant in others if instant is not None)
         # What just failed would fail again: not at once.
         return max(min(due) - now, self._rests_until - now, 0)
 
     def _keep_house(self) -> None:
         now = time.monotonic()
+        self._metrics.drop_slow(now)
         self._write_status(now)
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + _HOUSEKEEPING_S
+            # Its port may be free by now.
+            self._metrics.apply(self._settings.metrics_host, self._settings.metrics_port)
             self._supervision.tidy()
             remove_old_environments(self._root, self._supervision.environments_in_use(), _ENVIRONMENT_AGE_S)
             if self._retention.apply(self._settings):
                 self._next_housekeeping = now + _SOON_S
+
+    def _make_registry(self) -> CollectorRegistry:
+        # Not everybody has what it imports, nor needs it.
+        from air_executor.manager.metrics import make_registry
+
+        return make_registry(self._board, self._planner, self._supervision)
 
     def _write_status(self, now: float) -> None:
         status = self._describe()
@@ -264,6 +287,7 @@ class Manager:
             running=len(self._supervision.attempts),
             jobs=len(self._board.runs),
             is_draining=self._planner.is_draining,
+            metrics_url=self._metrics.url,
             servers=servers,
         )
 
@@ -309,6 +333,7 @@ class Manager:
         self._planner.slots = self._settings.slots
         self._board.settings = self._supervision.launcher.settings = self._settings
         _log.info("settings read again: %d slots", self._settings.slots)
+        self._metrics.apply(self._settings.metrics_host, self._settings.metrics_port)
 
     def _leave(self) -> None:
         """Write down what is known and let go of the fork servers."""
@@ -319,6 +344,7 @@ class Manager:
         self._supervision.leave()
         with contextlib.suppress(OSError):
             write_status(self._root, None)
+        self._metrics.close()
         self._close_watch()
         self._selector.close()
 

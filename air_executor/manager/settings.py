@@ -37,6 +37,10 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Finished jobs that an executor submitted are removed after this long at the latest; 0 removes them at once."""
     use_cgroups: bool = True
     """Put each attempt into a cgroup v2 of its own where that is possible."""
+    metrics_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    """Port of the Prometheus endpoint; None: there is none."""
+    metrics_host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = "127.0.0.1"
+    """Address that the Prometheus endpoint listens on."""
 
 
 def load_settings(root: Root, overrides: dict[str, Any]) -> ManagerSettings:

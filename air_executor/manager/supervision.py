@@ -133,6 +133,7 @@ class Supervision:
     # Hearing from fork servers
 
     def _use_server(self, server: LocalServer) -> None:
+        self._board.tally.server_starts[server.key.kind] += 1
         self._spools.own.add(Path(server.process.spool_path))
         self._selector.register(server.process.channel, selectors.EVENT_READ, lambda: self._hear(server))
 
@@ -154,6 +155,9 @@ class Supervision:
         if attempt is None:
             return
         if isinstance(report, Started):
+            if attempt.started is None:
+                # A spool tells again what its server has told.
+                self._board.tally.note_start(attempt.task, report.at)
             self._note_started(attempt, report)
         elif isinstance(report, NotStarted) and report.already_claimed and is_locked(attempt.launch.log_path):
             # Who claimed it lives: this is the attempt, launched by a manager whose record of it is gone.
@@ -180,6 +184,7 @@ class Supervision:
         left = [self.attempts[each] for each in sorted(server.attempts) if each in self.attempts]
         words = self.launcher.last_words(server)
         if not server.is_retiring:
+            self._board.tally.server_deaths[server.key.kind] += 1
             ending = f"; its log ends: {words}" if words else ""
             _log.warning("%s is gone, %d attempts were with it%s", server.name, len(left), ending)
         may_start_later = self.launcher.may_start_again(server)
@@ -218,6 +223,7 @@ class Supervision:
                 self._record_fate(runner.attempt, fate)
 
     def _adopt(self, attempt: Attempt) -> None:
+        self._board.tally.adoptions += 1
         self._spools.read()
         was_known = attempt.started is not None
         runner = AdoptedRunner(attempt, self._spools, self.launcher.servers.keys())
@@ -278,7 +284,7 @@ class Supervision:
         """Do what is due: signals, messages that wait for their socket, servers to reap."""
         now = time.monotonic()
         self._stopper.advance(now)
-        self.launcher.retire_idle(now)
+        self.launcher.advance(now)
         for server in self.launcher.servers.values():
             server.process.channel.flush()
         for pid in list(self._servers_to_reap):
@@ -289,7 +295,7 @@ class Supervision:
 
     def next_due(self) -> float | None:
         """Return the monotonic instant at which `advance` or `check_adopted` has something to do."""
-        due = [self._stopper.next_due(), self.launcher.next_retirement()]
+        due = [self._stopper.next_due(), self.launcher.next_due()]
         waits = any(server.process.channel.want_write for server in self.launcher.servers.values())
         if waits or self._servers_to_reap or any(runner.pidfd is None for runner in self._adopted.values()):
             due.append(time.monotonic() + _UNDECIDED_S)

@@ -31,6 +31,8 @@ class ManagerStatus(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int
     is_draining: bool
     servers: tuple[ServerStatus, ...]
+    metrics_url: str | None = None
+    """Where Prometheus may read metrics."""
 
 
 def write_status(root: Root, status: ManagerStatus | None) -> None:
