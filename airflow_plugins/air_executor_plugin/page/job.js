@@ -1,0 +1,131 @@
+// One job: how far it is, when its tasks ran, which tasks it has, and the one that is opened.
+
+import { getJob, getTimeline } from "./api.js";
+import { h, setAttribute, setClass, setText } from "./dom.js";
+import { NOTHING, formatDuration, formatNumber, formatPercent, formatRate, formatTime } from "./format.js";
+import { originLine } from "./jobs.js";
+import { describeError, isOver, notice, progressBar, stateMark } from "./parts.js";
+import { adjustPlace, linkTo, readPlace, scopeName } from "./place.js";
+import { poll } from "./poll.js";
+import { taskList } from "./task_list.js";
+import { taskPane } from "./task_pane.js";
+import { timeline } from "./timeline.js";
+
+const PAUSE_MS = 1000;
+const PAUSE_AFTER_END_MS = 10_000; // A person may have tasks run again.
+const TIMELINE_PAUSE_MS = 3000;
+
+/** Show a job in `root`. `siblings` are the other jobs that the reader may want; return {job, offer, stop}. */
+export function showJob(root, name, siblings = []) {
+  const state = stateMark();
+  const bar = progressBar();
+  const percent = h("strong", { class: "percent" });
+  const origin = h("div", {});
+  const trouble = notice("error");
+  const failure = notice("failure");
+  const figures = makeFigures();
+  const chooser = h("select", { class: "chooser", "aria-label": "Job", hidden: true, onchange: () => { location.hash = linkTo({ job: chooser.value }); } });
+  const chart = timeline(openTask);
+  const list = taskList(name, openTask);
+  const panel = h("aside", { class: "panel", "aria-label": "Task", hidden: true });
+  const split = h("div", { class: "split" }, list.element, panel);
+  let pane = null, last = "", timelineDue = 0;
+
+  root.append(h("div", { class: "page job" },
+    h("header", { class: "title" },
+      scopeName === "task instance" ? null : h("a", { class: "back", href: linkTo({}), title: "Back to the list" }, "‹ Jobs"),
+      h("h1", { title: name }, name), state.element, h("span", { class: "gap" }), chooser),
+    origin, trouble.element, failure.element,
+    h("section", { class: "sheet summary", "aria-label": "Progress" },
+      h("div", { class: "overall" }, bar.element, percent), figures.element),
+    chart.element, split));
+  offer(siblings);
+
+  function offer(jobs) {
+    chooser.hidden = jobs.length < 2;
+    if (chooser.childElementCount === jobs.length || document.activeElement === chooser) return;
+    chooser.replaceChildren(...jobs.map((job) => h("option", { value: job.name, selected: job.name === name }, siblingName(job))));
+  }
+
+  function openTask(id) {
+    pane?.stop();
+    pane = null;
+    panel.replaceChildren();
+    adjustPlace({ job: name, task: id });
+    panel.hidden = !id;
+    setClass(split, "open", Boolean(id));
+    list.choose(id);
+    if (id) pane = taskPane(panel, name, id, () => { openTask(null); list.focus(); });
+  }
+
+  async function look(signal) {
+    const job = await getJob(name, signal);
+    show(job);
+    const now = JSON.stringify([job.state, job.total_tasks, job.completed, job.failed, job.running, job.cancelled, job.skipped, job.updated_at]);
+    const hasChanged = now !== last;
+    if (hasChanged) await list.refresh(signal);
+    else list.tick();
+    if (hasChanged ? Date.now() >= timelineDue || isOver(job.state) : timelineDue === 0) {
+      timelineDue = Date.now() + TIMELINE_PAUSE_MS;
+      chart.show(await getTimeline(name, signal), job);
+    }
+    chart.tick(job);
+    last = now;
+    return isOver(job.state) ? PAUSE_AFTER_END_MS : PAUSE_MS;
+  }
+
+  function show(job) {
+    state.update(job.state);
+    bar.update(job);
+    setText(percent, `${formatPercent(job.percent)} %`);
+    figures.update(job);
+    if (!origin.firstChild) origin.append(originLine(job.labels) ?? "");
+    failure.say(job.error ?? "");
+    setAttribute(failure.element, "data-state", job.state);
+    list.count(job);
+  }
+
+  const watch = poll(look, (error, pauseMs) => trouble.say(describeError(error, pauseMs)));
+  if (readPlace().task) openTask(readPlace().task);
+  return {
+    job: name,
+    offer,
+    stop() {
+      watch.stop();
+      pane?.stop();
+      list.stop();
+      chart.stop();
+    },
+  };
+}
+
+function siblingName(job) {
+  const { kind, try_number } = job.labels;
+  const what = kind === "hand-over" ? "Handed over" : kind === "task" ? "The task itself" : kind ?? "Job";
+  return `${what}${try_number ? `, try ${try_number}` : ""} · ${job.state} · ${formatTime(job.created_at)}`;
+}
+
+function makeFigures() {
+  const made = {};
+  const figure = (key, label, title) => {
+    made[key] = h("dd", {});
+    return h("div", { class: "figure", "data-figure": key, title }, h("dt", {}, label), made[key]);
+  };
+  const element = h("dl", { class: "figures" },
+    figure("total_tasks", "Tasks", "As known now; running tasks may add more"), figure("completed", "Completed"), figure("running", "Running", "Each is a process of its own"),
+    figure("pending", "Pending"), figure("failed", "Failed"), figure("skipped", "Skipped", "A task that they need did not complete"), figure("cancelled", "Cancelled"),
+    figure("rate", "Rate", "Tasks ended over the last seconds"), figure("left", "Time left", "For the tasks known now, at that rate"), figure("took", "Time"));
+  return {
+    element,
+    update(job) {
+      for (const key of ["total_tasks", "completed", "running", "pending", "failed", "skipped", "cancelled"]) {
+        setText(made[key], formatNumber(job[key]));
+        setClass(made[key].parentElement, "none", !job[key]);
+      }
+      setText(made.rate, formatRate(job.tasks_per_s));
+      setText(made.left, job.time_left_s ? formatDuration(job.time_left_s) : NOTHING);
+      const end = isOver(job.state) ? Date.parse(job.updated_at) : Date.now();
+      setText(made.took, formatDuration((end - Date.parse(job.created_at)) / 1000));
+    },
+  };
+}
