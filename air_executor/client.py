@@ -89,7 +89,7 @@ class AirExecutorClient:
         :param options: fields of `JobOptions`.
         :raises InvalidJobError: a field is unknown or has a value that it cannot have; it is named.
         """
-        specs = tuple(_task_spec(task, position) for position, task in enumerate(tasks, start=1))
+        specs = tuple(task_spec(task, position) for position, task in enumerate(tasks, start=1))
         try:
             job_options = msgspec.convert(options, JobOptions)
         except msgspec.ValidationError as error:
@@ -225,8 +225,11 @@ class AirExecutorClient:
         :raises JobNotFoundError: there is no such job, or it has no such task.
         :raises DamagedFileError: it is no JSON, or longer than a MiB.
         """
-        attempt = self._task(name, task_id).attempt
-        path = self.job_path(name) / self._root.result(name, task_id, attempt).relative_to(self._root.job(name))
+        return self.result_of(name, self._task(name, task_id))
+
+    def result_of(self, name: str, task: TaskView) -> Any:
+        """Do as `result` for a task of `tasks`, without reading tasks.json again."""
+        path = self.job_path(name) / self._root.result(name, task.id, task.attempt).relative_to(self._root.job(name))
         try:
             return decode_json(read_bytes(path, _MAX_RESULT_BYTES)[0], Any, path)
         except FileNotFoundError:
@@ -369,7 +372,11 @@ def _watch(directory: Path) -> Watch:
     return Watch((directory,))
 
 
-def _task_spec(task: Mapping[str, Any], position: int) -> TaskSpec:
+def task_spec(task: Mapping[str, Any], position: int) -> TaskSpec:
+    """Return the spec in a dictionary with the fields of `TaskSpec`; one without an id is called `task-<position>`.
+
+    :raises InvalidJobError: a field is unknown or has a value that it cannot have; it is named.
+    """
     unknown = task.keys() - set(SubmittedTask.__struct_fields__)
     if unknown:
         raise InvalidJobError(f"task {position}: unknown field {sorted(unknown)[0]!r}")

@@ -6,7 +6,6 @@ what happens where it is missing.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,14 +15,7 @@ from airflow.executors.base_executor import BaseExecutor
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.utils.state import TaskInstanceState
 
-
-def find(module: str, name: str) -> Any:
-    """Return what a module of Airflow calls `name`, None where this version has no such thing."""
-    try:
-        return getattr(importlib.import_module(module), name, None)
-    except ImportError:
-        return None
-
+from air_executor.airflow.sdk_compat import find
 
 # 3.3: functions of a module. 3.2: a class in that module. 3.1: the class alone.
 _METRICS_MODULE = "airflow._shared.observability.metrics.stats"

@@ -34,6 +34,18 @@ _LEFT_OUT = frozenset(
     }
 )
 
+_OF_ONE_TASK = frozenset(
+    {
+        "AIR_EXECUTOR_ATTEMPT",
+        "AIR_EXECUTOR_BASE_PATH",
+        "AIR_EXECUTOR_ERROR_FILE",
+        "AIR_EXECUTOR_JOB",
+        "AIR_EXECUTOR_RESULT_FILE",
+        "AIR_EXECUTOR_TASK",
+    }
+)
+"""Set anew in every task: they would give each submission an environment of its own."""
+
 
 @dataclass(frozen=True)
 class EnvironmentSnapshot:
@@ -52,3 +64,14 @@ def take_snapshot(environ: Mapping[str, str] | None = None, *, team_name: str | 
     if team_name:
         variables[TEAM_VARIABLE] = team_name
     return EnvironmentSnapshot(sys.executable, variables, os.getcwd())
+
+
+def take_command_snapshot(environ: Mapping[str, str] | None = None) -> EnvironmentSnapshot:
+    """Return what the commands of a job start with that a task of Airflow hands over: what that task itself started with."""
+    snapshot = take_snapshot(environ)
+    variables = {
+        name: text
+        for name, text in snapshot.variables.items()
+        if name not in _OF_ONE_TASK and not name.startswith(("AIRFLOW_CTX_", "_AIRFLOW_", "__AIRFLOW_"))
+    }
+    return EnvironmentSnapshot(snapshot.python, variables, snapshot.cwd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 
@@ -13,6 +14,8 @@ _TIME_DIGITS = 9
 _RANDOM_DIGITS = 5
 _UNIQUE_LENGTH = _TIME_DIGITS + _RANDOM_DIGITS
 _IDENTITY_LENGTH = 12
+_DIGEST_LENGTH = 6
+_MAX_GENERATION_BYTES = 8
 _MAX_PREFIX_BYTES = MAX_JOB_NAME_BYTES - 1 - _UNIQUE_LENGTH
 
 
@@ -27,6 +30,23 @@ def make_task_prefix(dag_id: str, task_id: str, run_id: str, map_index: int, try
     parts = [dag_id, task_id, run_id]
     room = _MAX_PREFIX_BYTES - len("airflow-") - len(end) - (len(parts) - 1)
     return "airflow-" + "-".join(_fit([make_safe(part, MAX_JOB_NAME_BYTES) for part in parts], room)) + end
+
+
+def make_hand_over_name(dag_id: str, task_id: str, run_id: str, map_index: int) -> str:
+    """Return the name of the job to which a task instance hands its work over; each of its tries gets the same.
+
+    The digest tells apart ids that look alike once they are made safe, short, and joined.
+    """
+    digest = hashlib.sha256("\0".join((dag_id, task_id, run_id, str(map_index))).encode()).hexdigest()[:_DIGEST_LENGTH]
+    end = f"{f'-map{map_index}' if map_index >= 0 else ''}-{digest}"
+    parts = [make_safe(part, MAX_JOB_NAME_BYTES) for part in (dag_id, task_id, run_id)]
+    room = MAX_JOB_NAME_BYTES - _MAX_GENERATION_BYTES - len(end) - (len(parts) - 1)
+    return "-".join(_fit(parts, room)) + end
+
+
+def make_generation(name: str, number: int) -> str:
+    """Return the name of the first, second, ... job that bears `name`."""
+    return name if number == 1 else f"{name}.{number}"
 
 
 def make_callback_prefix(callback_id: str) -> str:

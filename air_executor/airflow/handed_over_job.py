@@ -1,0 +1,236 @@
+"""The job to which a task instance hands its work over, over all tries of it: submit, attach to it, or run again what failed.
+
+A job is never started beside one of the same task instance that is not over, and what completed is run again only for
+somebody who cleared a task that had taken its results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from air_executor.airflow import job_names, try_note
+from air_executor.airflow.try_note import TryNote
+from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
+from air_executor.core.states import JobState
+from air_executor.errors import InvalidJobError, JobExistsError, JobNotFoundError
+
+if TYPE_CHECKING:
+    from air_executor.client import AirExecutorClient, JobView
+
+KIND = "hand-over"
+_CANCEL_WAIT_S = 60.0
+_MAX_GENERATIONS = 10_000
+
+
+class Step(Enum):
+    """What a try does about the job of its task instance."""
+
+    SUBMIT = "submitted as"
+    """There is none."""
+    ATTACH = "attached to"
+    """It is not over."""
+    RETRY = "running again what did not complete of"
+    """It failed or was cancelled."""
+    TAKE = "taking the results of"
+    """It completed, and no try has taken its results."""
+    SUBMIT_NEXT = "submitted anew as"
+    """It completed, a try took its results, and somebody cleared the task since; or it cannot be run again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskInstanceTry:
+    """Who hands over: one try of one task instance."""
+
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int
+    try_number: int
+    max_tries: int
+    """Airflow raises it when somebody clears the task instance, and never else."""
+
+    @classmethod
+    def of(cls, ti: Any) -> TaskInstanceTry:
+        """Return what is needed of Airflow's task instance."""
+        map_index = -1 if ti.map_index is None else ti.map_index
+        return cls(ti.dag_id, ti.task_id, ti.run_id, map_index, ti.try_number, getattr(ti, "max_tries", 0) or 0)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the labels of its jobs; the page in Airflow's web UI finds jobs by them."""
+        return {
+            "kind": KIND,
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+            "task_id": self.task_id,
+            "map_index": str(self.map_index),
+            "try_number": str(self.try_number),
+        }
+
+    def owns(self, view: JobView) -> bool:
+        """Tell whether a job was handed over by this task instance, in whichever try."""
+        mine = {name: text for name, text in self.labels.items() if name != "try_number"}
+        return all(view.labels.get(name) == text for name, text in mine.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class HandOver:
+    """The job that now has the work."""
+
+    job_name: str
+    step: Step
+    after: datetime | None = None
+    """An end that state.json tells of and that is not later than this is the one before the job was run again."""
+
+
+def hand_over(
+    client: AirExecutorClient,
+    who: TaskInstanceTry,
+    spec: JobSpec,
+    attachments: Mapping[str, bytes] | None = None,
+    *,
+    force_new: bool = False,
+) -> HandOver:
+    """Give `spec` to Air-Executor, once: a job that an earlier try handed over goes on instead.
+
+    :param force_new: start a new job whatever there is; an earlier one of this task instance that is not over is cancelled.
+    :raises InvalidJobError: a task or option is not valid.
+    :raises JobExistsError: the name belongs to somebody else's job.
+    :raises SubmissionError: it could not be written.
+    """
+    spec = msgspec.structs.replace(spec, labels={**spec.labels, **who.labels})
+    number, view = _find_newest(client, spec.name)
+    if view is None:
+        return HandOver(client.submit(spec, attachments), Step.SUBMIT)
+    if not who.owns(view):
+        raise JobExistsError(
+            f"job {view.name} exists and was not handed over by this task instance (its labels: {view.labels}): "
+            "give job_name something that differs from run to run, as {{ run_id }}, or leave it out"
+        )
+    following = msgspec.structs.replace(spec, name=job_names.make_generation(spec.name, number + 1))
+    if force_new:
+        if not view.state.is_terminal:
+            client.cancel(view.name, f"try {who.try_number} of its task instance starts a new job")
+        return HandOver(client.submit(following, attachments), Step.SUBMIT_NEXT)
+    note = try_note.read_note(client.job_path(view.name))
+    if note is not None and note.was_cancelled and note.try_number < who.try_number and not view.state.is_terminal:
+        # The try before this one was killed a moment ago: what it cancelled is still ending.
+        view = client.wait(view.name, _CANCEL_WAIT_S)
+    step = choose_step(view, note, who, is_same_work=lambda: _is_same_work(client, view.name, spec.tasks))
+    if step is Step.SUBMIT_NEXT:
+        return HandOver(client.submit(following, attachments), step)
+    if step is Step.RETRY:
+        try:
+            client.retry(view.name)
+        except InvalidJobError:
+            # Its files are not valid, or nothing in it can run again.
+            return HandOver(client.submit(following, attachments), Step.SUBMIT_NEXT)
+        return HandOver(view.name, step, after=view.updated_at)
+    return HandOver(view.name, step)
+
+
+def choose_step(
+    view: JobView, note: TryNote | None, who: TaskInstanceTry, *, is_same_work: Callable[[], bool] = lambda: True
+) -> Step:
+    """Return what a try does, given the newest job of its task instance and the note in it.
+
+    :param is_same_work: claims that what is asked for now is what that job was asked for; only called where it matters.
+    """
+    if not view.state.is_terminal:
+        return Step.ATTACH
+    if view.state is JobState.COMPLETED:
+        was_taken = note is not None and not note.was_cancelled
+        return Step.SUBMIT_NEXT if was_taken and note and who.max_tries > note.max_tries else Step.TAKE
+    # Whoever mends a command in the DAG file and clears the task wants the new command.
+    return Step.RETRY if is_same_work() else Step.SUBMIT_NEXT
+
+
+def note_taken(client: AirExecutorClient, job_name: str, who: TaskInstanceTry) -> None:
+    """Note that this try took the results of a job, or has handed it over for good.
+
+    :raises OSError: it could not be written.
+    """
+    try_note.write_note(client.job_path(job_name), TryNote(try_number=who.try_number, max_tries=who.max_tries))
+
+
+def cancel_for(client: AirExecutorClient, job_name: str, who: TaskInstanceTry, reason: str) -> None:
+    """Cancel a job because the try that waits for it is ended; a later try runs again what did not complete.
+
+    :raises JobNotFoundError: there is no such job.
+    """
+    if client.job(job_name).state.is_terminal:
+        return
+    note = TryNote(try_number=who.try_number, max_tries=who.max_tries, was_cancelled=True)
+    # First, so that whoever comes next waits for the end of this job instead of attaching to it.
+    try_note.write_note(client.job_path(job_name), note)
+    client.cancel(job_name, reason)
+
+
+def make_specs(tasks: Any) -> tuple[TaskSpec, ...]:
+    """Return the specs in what a DAG gives: dictionaries with the fields of `TaskSpec`, specs, or commands as text.
+
+    :raises InvalidJobError: it is no list, or one of them is not valid; it is named.
+    """
+    from air_executor.client import task_spec
+
+    if isinstance(tasks, str | bytes | Mapping) or not hasattr(tasks, "__iter__"):
+        raise InvalidJobError(f"tasks must be a list of dictionaries, not {type(tasks).__name__}")
+    specs: list[TaskSpec] = []
+    for position, task in enumerate(tasks, start=1):
+        if isinstance(task, TaskSpec):
+            specs.append(task)
+        elif isinstance(task, Mapping):
+            specs.append(task_spec(task, position))
+        else:
+            raise InvalidJobError(f"task {position}: must be a dictionary or a TaskSpec, not {type(task).__name__}")
+    return tuple(specs)
+
+
+def make_options(given: Mapping[str, Any]) -> JobOptions:
+    """Return the options in what a DAG gives; None means that one is not given.
+
+    :raises InvalidJobError: one is unknown or has a value that it cannot have; it is named.
+    """
+    unknown = given.keys() - set(JobOptions.__struct_fields__)
+    if unknown:
+        raise InvalidJobError(
+            f"options: there is no {sorted(unknown)[0]!r}; there are {', '.join(JobOptions.__struct_fields__)}"
+        )
+    try:
+        return msgspec.convert({name: value for name, value in given.items() if value is not None}, JobOptions)
+    except msgspec.ValidationError as error:
+        raise InvalidJobError(f"options: {error}") from error
+
+
+def _find_newest(client: AirExecutorClient, name: str) -> tuple[int, JobView | None]:
+    """Return number and view of the newest job that bears `name`; with none, 0 and None."""
+    present = set(client.job_names())
+    numbered = [number for number in range(2, _MAX_GENERATIONS) if job_names.make_generation(name, number) in present]
+    # Earlier ones may lie in the archive, or be gone.
+    number = max(numbered, default=1)
+    try:
+        view = client.job(job_names.make_generation(name, number))
+    except JobNotFoundError:
+        return 0, None
+    while True:
+        try:
+            view = client.job(job_names.make_generation(name, number + 1))
+        except JobNotFoundError:
+            return number, view
+        number += 1
+
+
+def _is_same_work(client: AirExecutorClient, name: str, specs: Sequence[TaskSpec]) -> bool:
+    """Claim that a job was asked for these tasks; those that it queued itself do not count."""
+    asked = {task.id: task for task in client.tasks(name)}
+    return all(spec.id in asked and _spec_in(asked[spec.id]) == spec for spec in specs)
+
+
+def _spec_in(task: Any) -> TaskSpec:
+    return TaskSpec(**{field: getattr(task, field) for field in TaskSpec.__struct_fields__})

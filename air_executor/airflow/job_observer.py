@@ -1,0 +1,141 @@
+"""Looks at one job for whoever waits for it, and finds what is worth telling: to a log, to XCom, to metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from air_executor.airflow import sdk_compat
+from air_executor.airflow.progress_history import ProgressHistory, reconstruct
+from air_executor.airflow.progress_report import ReportPace, TaskGlance, render_report
+from air_executor.core.progress import Progress, Rate, count_ended, measure_progress
+from air_executor.errors import AirExecutorError
+from air_executor.store.files import decode_json, read_bytes
+
+if TYPE_CHECKING:
+    from air_executor.client import AirExecutorClient, JobView
+
+DEFAULT_REPORT_INTERVAL_S = 5.0
+_LOOK_S = 5.0
+_PAUSE_S = 0.05
+
+
+def history_key(job_name: str) -> str:
+    """Return the XCom key that holds the course of a job."""
+    return f"progress_history_{job_name}"
+
+
+@dataclass(frozen=True)
+class News:
+    """What is to be told."""
+
+    report: str
+    xcoms: Mapping[str, Any]
+
+
+class JobObserver:
+    """One job, looked at again and again."""
+
+    def __init__(
+        self,
+        client: AirExecutorClient,
+        job_name: str,
+        *,
+        after: datetime | None = None,
+        report_interval_s: float = DEFAULT_REPORT_INTERVAL_S,
+        tags: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Observe a job of `client`.
+
+        :param after: an end that is not later than this does not count: the job was run again since.
+        :param report_interval_s: seconds between the first reports.
+        :param tags: of the metrics, as dag_id and task_id.
+        """
+        self._client = client
+        self.job_name = job_name
+        self._after = after
+        self._pace = ReportPace(report_interval_s)
+        self._tags = {**(tags or {}), "job_name": job_name}
+        self._clock = clock
+        self._rate = Rate()
+        self._history: ProgressHistory | None = None
+
+    def look(self) -> JobView:
+        """Return the job as it is; reads state.json alone.
+
+        :raises JobNotFoundError: there is no such job.
+        :raises DamagedFileError: state.json cannot be read.
+        """
+        view = self._client.job(self.job_name)
+        self._rate.note(self._clock(), count_ended(view.tasks))
+        return view
+
+    def is_over(self, view: JobView) -> bool:
+        """Claim that the job is over, and not only was before it was run again."""
+        return view.state.is_terminal and (self._after is None or view.updated_at > self._after)
+
+    def has_news(self, view: JobView) -> bool:
+        """Claim that something changed and that the last report is long enough ago."""
+        return self._pace.is_due(self._clock(), (view.state, view.tasks))
+
+    def pause_s(self, view: JobView) -> float:
+        """Return how long to wait for an event at most: events may be lost, and a report may be due before."""
+        return min(_LOOK_S, max(self._pace.wait_s(self._clock(), (view.state, view.tasks)), _PAUSE_S))
+
+    def tell(self, view: JobView) -> News:
+        """Return what is to be told now. Reads tasks.json, which takes milliseconds where tasks are many; reports metrics."""
+        tasks = read_glances(self._client, self.job_name)
+        progress = measure_progress(self.job_name, view.state, view.tasks, self._rate)
+        over = self.is_over(view)
+        if self._history is None or over:
+            # Exact, also after a restart of the triggerer; later looks add to it.
+            self._history = ProgressHistory(reconstruct(tasks))
+        if not over:
+            self._history.note(datetime.now(timezone.utc), progress)
+        self._pace.note(self._clock(), (view.state, view.tasks))
+        self._report_metrics(progress)
+        report = render_report(progress, tasks, warning="" if over else self._find_obstacle())
+        return News(report, _xcoms(progress, self._history))
+
+    def _find_obstacle(self) -> str:
+        if self._client.manager_is_running():
+            return ""
+        return f"No manager runs on {self._client.base_path}, so nothing starts: `air-executor manager start`"
+
+    def _report_metrics(self, progress: Progress) -> None:
+        for name in ("total_tasks", "completed", "running", "failed", "pending", "percent"):
+            sdk_compat.set_task_gauge(
+                f"air_executor.job.{_METRICS.get(name, name)}", getattr(progress, name), self._tags
+            )
+
+
+_METRICS = {
+    "completed": "completed_tasks",
+    "running": "running_tasks",
+    "failed": "failed_tasks",
+    "pending": "pending_tasks",
+    "percent": "progress_percent",
+}
+
+
+def read_glances(client: AirExecutorClient, job_name: str) -> list[TaskGlance]:
+    """Return what tasks.json says, as far as reports need it; nothing where it cannot be read now."""
+    path = client.job_path(job_name) / "tasks.json"
+    try:
+        return decode_json(read_bytes(path)[0], list[TaskGlance], path)
+    except (AirExecutorError, OSError):
+        return []
+
+
+def _xcoms(progress: Progress, history: ProgressHistory) -> dict[str, Any]:
+    return {
+        "total_tasks": progress.total_tasks,
+        "completed_tasks": progress.completed,
+        "failed_tasks": progress.failed,
+        "progress_percent": progress.percent,
+        history_key(progress.job_name): history.points(),
+    }

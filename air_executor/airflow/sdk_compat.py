@@ -1,0 +1,73 @@
+"""The differences between the Airflow versions in what runs in tasks and triggers; `compat` has those of the executor.
+
+Imports little: DAG files import it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def find(module: str, name: str) -> Any:
+    """Return what a module of Airflow calls `name`, None where this version has no such thing."""
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def _find_error(name: str) -> type[Exception]:
+    # 3.1 has them in core alone; later versions warn there.
+    error: type[Exception] = find("airflow.sdk.exceptions", name) or find("airflow.exceptions", name)
+    return error
+
+
+AirflowException = _find_error("AirflowException")
+AirflowFailException = _find_error("AirflowFailException")
+AirflowNotFoundException = _find_error("AirflowNotFoundException")
+TaskDeferralTimeout = _find_error("TaskDeferralTimeout")
+
+
+# 3.3: functions of a module. 3.2: a class in that module, which only reports where core has initialised it. 3.1: core's class.
+_SDK_METRICS_MODULE = "airflow.sdk.observability.stats"
+
+
+def set_task_gauge(name: str, number: float, tags: dict[str, str]) -> None:
+    """Report a metric from a task or trigger; metrics never stop the work that they measure."""
+    gauge = (
+        find(_SDK_METRICS_MODULE, "gauge")
+        or getattr(find(_SDK_METRICS_MODULE, "Stats"), "gauge", None)
+        or getattr(find("airflow.stats", "Stats"), "gauge", None)
+    )
+    try:
+        if gauge is not None:
+            gauge(name, number, tags=tags)
+    except Exception:
+        # A metrics backend may raise anything.
+        return
+
+
+def read_xcom(ti: Any, key: str) -> Any:
+    """Return an XCom that a task instance pushed itself; None if there is none."""
+    from airflow.sdk.execution_time.xcom import XCom
+
+    map_index = getattr(ti, "map_index", None)
+    return XCom.get_one(
+        key=key,
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=-1 if map_index is None else map_index,
+    )
+
+
+def push_link(ti: Any, key: str, url: str) -> None:
+    """Store the link of a running task where Airflow stores it when the task has ended; without it there is none until then."""
+    from airflow.sdk.execution_time.xcom import XCom
+
+    # The web UI reads the database itself, whatever the XCom backend.
+    store = getattr(XCom, "_set_xcom_in_db", None)
+    if store is not None:
+        map_index = -1 if ti.map_index is None else ti.map_index
+        store(key=key, value=url, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=map_index)
