@@ -27,7 +27,7 @@ from air_executor.process.identity import boot_clock_s, boot_id
 from air_executor.process.protocol import Ended, Launch, NotStarted, Report, Started
 from air_executor.store.environments import load_environment
 from air_executor.store.records import utc_now
-from air_executor.store.root import Root
+from air_executor.store.root import Root, error_name, log_name, result_name
 
 _log = logging.getLogger(__name__)
 
@@ -83,9 +83,10 @@ class Supervision:
 
     def _launch_message(self, job: Job, task_id: str, number: int) -> Launch:
         spec = job.tasks[task_id].spec
+        directory = f"{self._root.jobs}/{job.name}"
         return Launch(
             attempt_id=attempt_id(job, task_id, number),
-            log_path=str(self._root.log(job.name, task_id, number)),
+            log_path=f"{directory}/{log_name(task_id, number)}",
             command=spec.command,
             args=spec.args,
             cwd=spec.cwd or self._cwd_of(job),
@@ -94,11 +95,11 @@ class Supervision:
                 "AIR_EXECUTOR_JOB": job.name,
                 "AIR_EXECUTOR_TASK": task_id,
                 "AIR_EXECUTOR_ATTEMPT": str(number),
-                "AIR_EXECUTOR_RESULT_FILE": str(self._root.result(job.name, task_id, number)),
-                "AIR_EXECUTOR_ERROR_FILE": str(self._root.error(job.name, task_id, number)),
+                "AIR_EXECUTOR_RESULT_FILE": f"{directory}/{result_name(task_id, number)}",
+                "AIR_EXECUTOR_ERROR_FILE": f"{directory}/{error_name(task_id, number)}",
                 **spec.env,
             },
-            workload_path=str(self._root.job(job.name) / spec.workload) if spec.workload else None,
+            workload_path=f"{directory}/{spec.workload}" if spec.workload else None,
             memory_limit_bytes=spec.memory_limit_bytes,
             keep_processes=spec.keep_processes,
         )

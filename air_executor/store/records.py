@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import functools
 from datetime import datetime, timezone
 
 import msgspec
@@ -135,11 +135,17 @@ def as_utc(instant: datetime | None, default: datetime) -> datetime:
     return instant.replace(tzinfo=timezone.utc) if instant.tzinfo is None else instant.astimezone(timezone.utc)
 
 
+@functools.lru_cache(maxsize=256)
+def _share(text: str) -> str:
+    """Return the first of equal texts. Not `sys.intern`: in Python 3.12 what was interned stays for ever."""
+    return text
+
+
 def spec_of(submitted: SubmittedTask, position: int) -> TaskSpec:
     """Return the spec in a submitted task; one without an id is called `task-<position>`, counted from 1."""
     fields = {name: getattr(submitted, name) for name in TaskSpec.__struct_fields__}
     fields["id"] = submitted.id or f"task-{position}"
     # Jobs of very many tasks have few commands, and mostly no variables: each is in memory once.
-    fields["command"] = sys.intern(submitted.command)
+    fields["command"] = _share(submitted.command)
     fields["env"] = submitted.env or _NO_VARIABLES
     return TaskSpec(**fields)
