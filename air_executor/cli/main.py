@@ -35,6 +35,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "logs": _Entry("logs", "Show the output of tasks."),
         "results": _Entry("results", "Show what tasks left as results."),
         "explain": _Entry("explain", "Say why a task has not run, or how it ended."),
+        "serve": _Entry("serve", "Answer over HTTP what the jobs do."),
     },
     "Care": {
         "manager": _Entry("manager", "Run, start, stop the process that runs tasks."),

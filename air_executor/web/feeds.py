@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator
 
@@ -15,6 +16,8 @@ from air_executor.errors import AirExecutorError
 from air_executor.web.answers import ErrorAnswer, show_progress
 from air_executor.web.reader import JobReader
 from air_executor.web.route import TooManyStreamsError
+
+_log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.25
 _LOOK_S = 2.0
@@ -80,14 +83,14 @@ class Feeds:
         ends_at = time.monotonic() + self._max_age_s
         seen = 0
         while not self._is_closed and time.monotonic() < ends_at:
-            if feed.version == seen:
-                if feed.is_over:
-                    return
-                if not await feed.changed(min(HEARTBEAT_S, self._max_age_s)):
-                    yield _HEARTBEAT
-                continue
-            seen = feed.version
-            yield feed.event
+            for number, event in feed.events:
+                if number > seen:
+                    seen = number
+                    yield event
+            if feed.is_over:
+                return
+            if feed.version == seen and not await feed.changed(min(HEARTBEAT_S, self._max_age_s)):
+                yield _HEARTBEAT
 
     def _drop(self, feed: _Feed) -> None:
         if self._feeds.get(feed.name) is feed:
@@ -105,7 +108,8 @@ class _Feed:
         self.name = name
         self.listeners = 0
         self.version = 0
-        self.event = b""
+        self.events: tuple[tuple[int, bytes], ...] = ()
+        """The newest progress, and the end if there is one, numbered."""
         self._reader = reader
         self._shown: Progress | None = None
         self._changed = asyncio.Event()
@@ -133,11 +137,14 @@ class _Feed:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 await self._follow(stack)
+        except OSError as error:
+            # Listeners come again: perhaps it can be read then.
+            _log.warning("job %s cannot be followed: %s", self.name, error)
         except AirExecutorError as error:
             # Removed, or damaged: nobody can say more of it.
             self._publish("end", msgspec.json.encode(ErrorAnswer(detail=self._reader.hide_paths(str(error)))))
         finally:
-            # What comes after this finds the feed over: `is_over` is true as soon as the listeners wake.
+            # Not at once: this task is not done before it has returned.
             asyncio.get_running_loop().call_soon(self.wake)
 
     async def _follow(self, stack: contextlib.AsyncExitStack) -> None:
@@ -172,8 +179,7 @@ class _Feed:
         return msgspec.json.encode(show_progress(job, self._reader.progress(job)))
 
     def _publish(self, event: str, data: bytes) -> None:
-        text = b"event: %s\ndata: %s\n\n" % (event.encode(), data)
-        # The last progress and the end may follow each other at once: a listener gets both.
-        self.event = self.event + text if event == "end" else text
         self.version += 1
+        numbered = (self.version, b"event: %s\ndata: %s\n\n" % (event.encode(), data))
+        self.events = (*self.events, numbered) if event == "end" else (numbered,)
         self.wake()

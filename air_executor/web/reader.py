@@ -34,12 +34,12 @@ _DECODED_FACTOR = 4
 _OURS = b'[\n{"id":'
 
 
-class _Hidden(msgspec.Struct):
-    """The fields of tasks.json that are not shown. Decoding this much also tells whether the rest is JSON."""
+class _Shown(msgspec.Struct, gc=False):
+    """A task without what is not shown: one that has it cannot be decoded so. This also tells whether the rest is JSON."""
 
-    env: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    cwd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    workload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    env: None = None
+    cwd: None = None
+    workload: None = None
 
 
 class _Jobs(NamedTuple):
@@ -140,12 +140,8 @@ class JobReader:
     def _read_raw(self, name: str, path: Path) -> bytes:
         content, _ = read_bytes(path)
         with contextlib.suppress(DamagedFileError):
-            hidden = decode_json(content, list[_Hidden], path)
-            if content.startswith(_OURS) and all(_is_shown(task) for task in hidden):
+            decode_json(content, list[_Shown], path)
+            if content.startswith(_OURS):
                 # As the manager wrote it: decoding and encoding 10,000 tasks takes longer than sending them.
-                return content.strip()
+                return content
         return msgspec.json.encode(self.tasks(name))
-
-
-def _is_shown(task: _Hidden) -> bool:
-    return task.env is msgspec.UNSET and task.cwd is msgspec.UNSET and task.workload is msgspec.UNSET

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,11 @@ from air_executor.errors import AirExecutorError, InvalidNameError, JobNotFoundE
 from air_executor.web.answers import ErrorAnswer
 
 _log = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -63,6 +68,22 @@ def answer_error(status: int, detail: str, headers: dict[str, str] | None = None
 def answer_json(content: bytes) -> Response:
     """Return JSON that is encoded already."""
     return Response(content, headers=NO_STORE, media_type="application/json")
+
+
+class PiecesResponse(Response):
+    """JSON in pieces that are sent one after the other: putting megabytes together first costs more than sending them."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        length = str(sum(map(len, pieces)))
+        super().__init__(headers={**NO_STORE, "Content-Length": length}, media_type="application/json")
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 # ASGI's signature
+        """Send the answer."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _status_of(error: AirExecutorError) -> int:
