@@ -1,8 +1,8 @@
 # Everything works on a fresh machine that has Python (3.10 to 3.13) and make: the first target makes .venv by itself.
-# Settings: PYTHON=path, EXTRAS=airflow,metrics,plot,postgres,web,dev, USE_UV=0 (install with pip only), KEEP=1 (make demo), TESTS="tests/unit -k name" (make test)
+# Settings: PYTHON=path, EXTRAS=airflow,history,metrics,plot,postgres,web,dev, USE_UV=0 (install with pip only), KEEP=1 (make demo), TESTS="tests/unit -k name" (make test)
 
 PYTHON ?=
-EXTRAS ?= airflow,metrics,plot,postgres,web,dev
+EXTRAS ?= airflow,history,metrics,plot,postgres,web,dev
 TESTS ?= tests
 VENV := .venv
 BIN := $(VENV)/bin

@@ -1,4 +1,4 @@
-"""Where the base path comes from when nobody names it."""
+"""Where the base path, and the address of the history, come from when nobody names them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 BASE_PATH_VARIABLE = "AIR_EXECUTOR_BASE_PATH"
 AIRFLOW_VARIABLE = "AIRFLOW__AIR_EXECUTOR__BASE_PATH"
 DEFAULT_BASE_PATH = ".air-executor"
+HISTORY_VARIABLE = "AIR_EXECUTOR_HISTORY_URL"
+HISTORY_AIRFLOW_VARIABLE = "AIRFLOW__AIR_EXECUTOR__HISTORY_URL"
+SECRET_VARIABLES = frozenset({HISTORY_VARIABLE, HISTORY_AIRFLOW_VARIABLE})
+"""May hold a password, and are for no task."""
 
 
 def find_base_path(given: str | os.PathLike[str] | None = None) -> Path:
@@ -21,19 +25,24 @@ def find_base_path(given: str | os.PathLike[str] | None = None) -> Path:
         given
         or os.environ.get(BASE_PATH_VARIABLE)
         or os.environ.get(AIRFLOW_VARIABLE)
-        or _from_airflow_cfg()
+        or _from_airflow_cfg("base_path")
         or DEFAULT_BASE_PATH
     )
     return Path(os.path.abspath(os.path.expanduser(os.path.expandvars(named))))
 
 
-def _from_airflow_cfg() -> str | None:
+def history_url_of_airflow() -> str | None:
+    """Return `[air_executor] history_url` of Airflow, from the environment or airflow.cfg; None if it is not set there."""
+    return os.environ.get(HISTORY_AIRFLOW_VARIABLE) or _from_airflow_cfg("history_url")
+
+
+def _from_airflow_cfg(option: str) -> str | None:
     home = Path(os.path.expanduser(os.environ.get("AIRFLOW_HOME", "~/airflow")))
     path = Path(os.environ.get("AIRFLOW_CONFIG", home / "airflow.cfg"))
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
         parser.read(path, encoding="utf-8")
-        value = parser.get("air_executor", "base_path", fallback="").strip()
+        value = parser.get("air_executor", option, fallback="").strip()
     except (configparser.Error, OSError, UnicodeDecodeError):
         return None
     return value.replace("{AIRFLOW_HOME}", str(home)) or None

@@ -72,3 +72,11 @@ class ManagerNotRunningError(AirExecutorError):
 
 class ConfigurationError(AirExecutorError):
     """A setting has a value that it cannot have."""
+
+
+class HistoryError(AirExecutorError):
+    """The database of the history cannot be used: `air-executor doctor` says more."""
+
+
+class HistoryNotInstalledError(HistoryError):
+    """The history needs SQLAlchemy and Alembic: run `pip install 'air-executor[history]'`."""

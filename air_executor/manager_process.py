@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from air_executor.config import HISTORY_VARIABLE
 from air_executor.errors import ManagerNotRunningError, RootError
 from air_executor.store.locks import manager_is_running, read_manager_pid
 from air_executor.store.root import Root
@@ -24,7 +25,7 @@ _spawned: set[int] = set()
 def start_manager(root: Root, options: Mapping[str, float | bool | str] | None = None) -> int:
     """Start a manager that outlives this process, and return its pid once it holds the root; a running one is left as it is.
 
-    :param options: settings by field name of `ManagerSettings`, given to it on its command line.
+    :param options: settings by field name of `ManagerSettings`, given to it on its command line; but `history_url` in its environment.
     :raises RootError: it did not start; the message holds its own words.
     """
     pid = ensure_manager(root, options, _START_TIMEOUT_S)
@@ -94,7 +95,12 @@ def _spawn(root: Root, options: Mapping[str, float | bool | str]) -> subprocess.
         str(root.path),
         "--background",
     ]
+    environment = dict(os.environ)
     for name, value in options.items():
+        if name == "history_url":
+            # It may hold a password, and everybody can read a command line.
+            environment[HISTORY_VARIABLE] = str(value)
+            continue
         flag = name.removesuffix("_s").replace("_", "-")
         arguments += (
             [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", f"{value}"]
@@ -103,7 +109,13 @@ def _spawn(root: Root, options: Mapping[str, float | bool | str]) -> subprocess.
     with open(os.open(startup, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as output:
         # A session of its own: Ctrl-C in this terminal, or the end of this process, is not for the manager.
         return subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, close_fds=True
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+            close_fds=True,
         )
 
 

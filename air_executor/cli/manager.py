@@ -82,6 +82,11 @@ _SETTINGS: tuple[click.Option | Callable[[Any], Any], ...] = (
         help="Port of an endpoint with metrics for Prometheus.  [default: none]",
     ),
     click.option(
+        "--history/--no-history",
+        default=None,
+        help="Record jobs in a database, see `air-executor history`.  [default: no]",
+    ),
+    click.option(
         "--metrics-host", metavar="ADDRESS", help="Address that this endpoint listens on.  [default: 127.0.0.1]"
     ),
 )

@@ -44,6 +44,8 @@ class JobAccepted(Event, frozen=True, tag="accepted"):
     created_at: datetime
     options: JobOptions
     labels: dict[str, str] = {}
+    is_snapshot: bool = False
+    """The journal goes on with one that had grown long: it begins with what had come of that."""
 
 
 class TasksQueued(Event, frozen=True, tag="queued"):

@@ -23,7 +23,13 @@ def snapshot(job: Job) -> Iterator[Event]:
     """Yield events which, applied to nothing, give a job that goes on exactly as this one."""
     at = job.updated_at
     yield JobAccepted(
-        at=at, id=job.id, name=job.name, created_at=job.created_at, options=job.options, labels=job.labels
+        at=at,
+        id=job.id,
+        name=job.name,
+        created_at=job.created_at,
+        options=job.options,
+        labels=job.labels,
+        is_snapshot=True,
     )
     for created_at, group in groupby(job.tasks.values(), key=lambda task: task.created_at):
         yield TasksQueued(at=created_at, tasks=tuple(task.spec for task in group))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from air_executor.core.events import Event
 from air_executor.core.planning import Planner
+from air_executor.manager.history_keeper import HistoryKeeper
 from air_executor.manager.job_run import JobRun
 from air_executor.manager.settings import ManagerSettings
 from air_executor.manager.tally import Tally
@@ -24,6 +25,7 @@ class Board:
     def __init__(self, root: Root, planner: Planner, settings: ManagerSettings) -> None:
         self.settings = settings
         self.tally = Tally()
+        self.history = HistoryKeeper(root)
         self.runs: dict[str, JobRun] = {}
         self._root = root
         self._planner = planner
@@ -45,6 +47,7 @@ class Board:
     def add(self, run: JobRun) -> None:
         """Take over a job that was just loaded."""
         self.tally.jobs_taken += 1
+        run.history = self.history
         self.runs[run.job.name] = run
         self._to_flush[run.job.name] = run
         self._note_view(run)

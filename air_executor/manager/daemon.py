@@ -93,6 +93,7 @@ class Manager:
         """
         lock = ManagerLock(self._root)
         become_subreaper()
+        self._board.history.switch(on=self._settings.history)
         with self._wake_by_signals():
             _log.info("manager (pid %d) of %s: %d slots", os.getpid(), self._root.path, self._settings.slots)
             self._metrics.apply(self._settings.metrics_host, self._settings.metrics_port)
@@ -112,6 +113,7 @@ class Manager:
             self._plan_and_apply,
             self._publish,
             self._supervision.advance,
+            self._board.history.advance,
             self._keep_house,
         ):
             self._guard(part)
@@ -237,7 +239,7 @@ class Manager:
         due = [now + _LONGEST_WAIT_S, self._next_housekeeping, self._reception.next_due()]
         if self._status is None:
             due.append(self._next_status)
-        parts = (self._planner, self._board, self._supervision, self._metrics)
+        parts = (self._planner, self._board, self._board.history, self._supervision, self._metrics)
         others = (part.next_due() for part in parts)
         due.extend(instant for instant in others if instant is not None)
         # What just failed would fail again: not at once.
@@ -334,6 +336,7 @@ class Manager:
         self._board.settings = self._supervision.launcher.settings = self._settings
         _log.info("settings read again: %d slots", self._settings.slots)
         self._metrics.apply(self._settings.metrics_host, self._settings.metrics_port)
+        self._board.history.switch(on=self._settings.history)
 
     def _leave(self) -> None:
         """Write down what is known and let go of the fork servers."""
@@ -341,6 +344,7 @@ class Manager:
             self._board.show_soon(run)
         self._board.flush()
         self._publish()
+        self._board.history.leave()
         self._supervision.leave()
         with contextlib.suppress(OSError):
             write_status(self._root, None)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from air_executor.core.job import Job
 from air_executor.core.snapshot import snapshot
+from air_executor.manager.history_keeper import HistoryKeeper
 from air_executor.manager.launcher import ServerKey
 from air_executor.process.protocol import Launch
 from air_executor.store.ended import mark_ended
@@ -37,6 +38,8 @@ class JobRun:
         self.view_due: float | None = None
         """Monotonic instant from which the views are rewritten; None if they say what is so."""
         self._view_pause_s = 0.0
+        self.history: HistoryKeeper | None = None
+        self._is_journal_kept = False
 
     def note_change(self, now: float, view_interval_s: float) -> None:
         """Have the views rewritten, but not at once: more changes may follow."""
@@ -61,6 +64,11 @@ class JobRun:
         except JournalCutError as error:
             _log.error("job %s: %s: %s; it is written anew", self.job.name, error.filename, error.strerror)
             self._rewrite_journal()
+        if self.history is not None:
+            # Before any view says how the job ended: what nobody knows yet may still be missing in the history.
+            self._is_journal_kept = self.history.note_flush(
+                self.job.name, is_kept=self._is_journal_kept, durable=self.job.options.durable
+            )
 
     def publish_views(self) -> Path | None:
         """Rewrite the views if they are not up to date; returns a stranger's tasks.json that stood in the way.
@@ -98,6 +106,7 @@ class JobRun:
 
     def _rewrite_journal(self) -> None:
         self.journal.rewrite(snapshot(self.job), self._root.tmp / temporary_name(f"{self.job.name}.journal"))
+        self._is_journal_kept = False
 
 
 def _identity(root: Root, name: str) -> tuple[int, int] | None:

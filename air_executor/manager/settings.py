@@ -41,6 +41,10 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Port of the Prometheus endpoint; None: there is none."""
     metrics_host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = "127.0.0.1"
     """Address that the Prometheus endpoint listens on."""
+    history: bool = False
+    """Record jobs in the database of the history (docs/history.md)."""
+    history_url: str | None = None
+    """SQLAlchemy URL of that database; None: a SQLite file in the root. May hold a password: not for a command line."""
 
 
 def load_settings(root: Root, overrides: dict[str, Any]) -> ManagerSettings:

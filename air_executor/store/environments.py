@@ -13,6 +13,7 @@ from collections.abc import Container, Mapping
 
 import msgspec
 
+from air_executor.config import SECRET_VARIABLES
 from air_executor.core.names import is_plain_name
 from air_executor.errors import DamagedFileError
 from air_executor.store.files import create_file, decode_json, read_bytes, temporary_name
@@ -35,8 +36,9 @@ def save_environment(root: Root, python: str, variables: Mapping[str, str], cwd:
 
     :raises OSError: it could not be written.
     """
-    byte_variables = {name: os.fsencode(value) for name, value in sorted(variables.items()) if not _is_unicode(value)}
-    text_variables = {name: value for name, value in sorted(variables.items()) if name not in byte_variables}
+    passed_on = {name: value for name, value in sorted(variables.items()) if name not in SECRET_VARIABLES}
+    byte_variables = {name: os.fsencode(value) for name, value in passed_on.items() if not _is_unicode(value)}
+    text_variables = {name: value for name, value in passed_on.items() if name not in byte_variables}
     snapshot = Environment(python=python, variables=text_variables, cwd=cwd, byte_variables=byte_variables)
     content = msgspec.json.encode(snapshot)
     digest = hashlib.sha256(content).hexdigest()[:32]

@@ -121,9 +121,9 @@ def replay(path: Path) -> tuple[list[AnyEvent], int]:
     good = 0
     lines = content.split(b"\n")
     for number, line in enumerate(lines[:-1], start=1):
-        event = _parse(line)
+        event = parse_line(line)
         if event is None:
-            if number == len(lines) - 1 or not any(map(_parse, lines[number:-1])):
+            if number == len(lines) - 1 or not any(map(parse_line, lines[number:-1])):
                 break
             raise DamagedFileError(
                 f"{path}: line {number} is damaged; restore the file, or remove it to start from tasks.json"
@@ -133,12 +133,8 @@ def replay(path: Path) -> tuple[list[AnyEvent], int]:
     return events, good
 
 
-def _line(event: Event) -> bytes:
-    body = _encoder.encode(event)
-    return b"%08x %s\n" % (zlib.crc32(body), body)
-
-
-def _parse(line: bytes) -> AnyEvent | None:
+def parse_line(line: bytes) -> AnyEvent | None:
+    """Return the event of a line without its end; None if it is torn or damaged."""
     body = line[_CHECKSUM_DIGITS + 1 :]
     try:
         if int(line[:_CHECKSUM_DIGITS], 16) != zlib.crc32(body):
@@ -147,3 +143,8 @@ def _parse(line: bytes) -> AnyEvent | None:
         return event
     except (ValueError, msgspec.MsgspecError):
         return None
+
+
+def _line(event: Event) -> bytes:
+    body = _encoder.encode(event)
+    return b"%08x %s\n" % (zlib.crc32(body), body)

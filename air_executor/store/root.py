@@ -25,6 +25,9 @@ class Root:
         self.environments = path / "environments"
         self.run = path / "run"
         self.tmp = path / "tmp"
+        self.history = path / "history"
+        """Journals that are yet to be recorded; made when a history is first wanted."""
+        self.history_database = path / "history.db"
         self.manager_lock = path / "manager.lock"
         self.manager_pid = path / "manager.pid"
         self.manager_log = path / "manager.log"
@@ -66,6 +69,16 @@ class Root:
             except FileExistsError:
                 continue
         return was_missing
+
+    def make_history(self) -> None:
+        """Make the directory of journals that are yet to be recorded, if it is missing.
+
+        :raises RootError: something else is there, or others may write to it.
+        :raises OSError: it could not be made.
+        """
+        if not os.path.lexists(self.history):
+            self.history.mkdir(mode=0o700, exist_ok=True)
+        _check_directory(self.history)
 
     def job(self, name: str) -> Path:
         """Return the directory of a job.
