@@ -40,12 +40,17 @@ class Collector:
         jobs: TrackedJobs,
         report: Callable[[TrackedJob, Outcome], None],
         faults: FaultLog,
+        note_end: Callable[[AirExecutorClient, TrackedJob, Outcome], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Look after `jobs`; `report` is called with each that has ended, unless a newer one owns its key."""
+        """Look after `jobs`; `report` is called with each that has ended, unless a newer one owns its key.
+
+        :param note_end: called with each that was reported, to count it.
+        """
         self._jobs = jobs
         self._report = report
         self._faults = faults
+        self._note_end = note_end
         self._clock = clock
         self._damaged: dict[str, _Damage] = {}
 
@@ -70,6 +75,7 @@ class Collector:
                 return False
             if self._jobs.owns_key(job):
                 self._report(job, ended)
+                self._note_end(client, job, ended)
             self._jobs.remove(job)
             # Last, so that an end is rather reported twice than never.
             client.forget_ended(job.name)

@@ -19,11 +19,18 @@ from air_executor.airflow.sdk_compat import find
 
 # 3.3: functions of a module. 3.2: a class in that module. 3.1: the class alone.
 _METRICS_MODULE = "airflow._shared.observability.metrics.stats"
-_set_gauge: Any = (
-    find(_METRICS_MODULE, "gauge")
-    or getattr(find(_METRICS_MODULE, "Stats"), "gauge", None)
-    or getattr(find("airflow.stats", "Stats"), "gauge", None)
-)
+_METRICS_SWITCHES = ("statsd_on", "statsd_datadog_enabled", "otel_on")
+
+
+def _find_metric(verb: str) -> Any:
+    return (
+        find(_METRICS_MODULE, verb)
+        or getattr(find(_METRICS_MODULE, "Stats"), verb, None)
+        or getattr(find("airflow.stats", "Stats"), verb, None)
+    )
+
+
+_report_by_verb: dict[str, Any] = {verb: _find_metric(verb) for verb in ("gauge", "incr", "timing")}
 
 TASK_SUCCEEDED: Any = TaskInstanceState.SUCCESS
 TASK_FAILED: Any = TaskInstanceState.FAILED
@@ -215,11 +222,35 @@ def _get_status_code(error: BaseException) -> int | None:
     return getattr(response, "status_code", None)
 
 
+def metrics_are_on() -> bool:
+    """Claim that Airflow is told to report its metrics somewhere."""
+    try:
+        return any(conf.getboolean("metrics", switch, fallback=False) for switch in _METRICS_SWITCHES)
+    except Exception:
+        # A value that is no boolean: Airflow tells of it where it reads it.
+        return False
+
+
 def set_gauge(name: str, number: float) -> None:
+    """Report that something is so large now."""
+    _report("gauge", name, number)
+
+
+def count(name: str, number: int, tags: dict[str, str] | None = None) -> None:
+    """Report that something happened so often since the last report."""
+    _report("incr", name, number, tags=tags or {})
+
+
+def record_time(name: str, seconds: float, tags: dict[str, str] | None = None) -> None:
+    """Report how long something took; StatsD and its kin want milliseconds."""
+    _report("timing", name, seconds * 1000, tags=tags or {})
+
+
+def _report(verb: str, *arguments: Any, **options: Any) -> None:
     """Report a metric; metrics never stop the work that they measure."""
     try:
-        if _set_gauge is not None:
-            _set_gauge(name, number)
+        if _report_by_verb[verb] is not None:
+            _report_by_verb[verb](*arguments, **options)
     except Exception:
         # A metrics backend may raise anything.
         return

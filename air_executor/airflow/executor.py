@@ -21,6 +21,7 @@ from air_executor.airflow.cli import get_commands
 from air_executor.airflow.collection import Collector, read_output
 from air_executor.airflow.dismissal import DismissedJobs
 from air_executor.airflow.environment_snapshot import take_snapshot
+from air_executor.airflow.executor_metrics import ExecutorMetrics
 from air_executor.airflow.fault_log import FaultLog
 from air_executor.airflow.manager_keeper import ManagerKeeper
 from air_executor.airflow.options import Options, read_base_path, read_options
@@ -64,7 +65,8 @@ class AirExecutorExecutor(BaseExecutor):
         super().__init__(parallelism, **team)
         self._faults = FaultLog(self.log)
         self._jobs = TrackedJobs()
-        self._collector = Collector(self._jobs, self._report, self._faults)
+        self._metrics = ExecutorMetrics(compat.metrics_are_on())
+        self._collector = Collector(self._jobs, self._report, self._faults, self._metrics.note_end)
         self._dismissed = DismissedJobs(self._faults)
         self._adopter = Adopter(self._jobs, self._hold_adopted, self._faults)
         self._client: AirExecutorClient | None = None
@@ -124,11 +126,14 @@ class AirExecutorExecutor(BaseExecutor):
             key = compat.get_key(workload)
             compat.pop_queued(self, key)
             self.running.add(key)
+            begin, is_refused = time.monotonic(), False
             try:
                 self._dispatch(key, workload)
             except Exception as error:
                 # Whatever it is, it is the end of this workload, not of the scheduler.
                 self._refuse(key, workload, error)
+                is_refused = True
+            self._metrics.note_dispatch(begin, is_refused=is_refused)
 
     def order_queued_tasks_by_priority(self) -> list[tuple[Any, Any]]:
         """Return the queued tasks, highest priority first."""
@@ -138,6 +143,7 @@ class AirExecutorExecutor(BaseExecutor):
         """Report the jobs that have ended since the last call; may linger for the first of those just dispatched, or for a free slot."""
         try:
             self._sync()
+            self._metrics.publish(len(self._jobs))
         except Exception as error:
             self._faults.tell("Air-Executor cannot read its base path, will try again: %s", error)
 
@@ -273,6 +279,7 @@ class AirExecutorExecutor(BaseExecutor):
             return
         client = self._open()
         self._keeper.check(client, len(self._jobs))
+        self._metrics.look_at_manager(client)
         dispatched, self._dispatched = self._dispatched, 0
         self._may_linger = self._may_linger or dispatched > 0
         if not self._jobs and not self._dismissed and not self._adopter:
@@ -292,7 +299,6 @@ class AirExecutorExecutor(BaseExecutor):
             self._may_linger = False
             self._linger(client, enough=1)
         self._check_all(client)
-        compat.set_gauge("air_executor.jobs", len(self._jobs))
 
     def _linger(self, client: AirExecutorClient, enough: int, factor: int = 1) -> None:
         """Wait for `enough` jobs to end. The scheduler does not sleep in a loop that queued or ended something anyway."""

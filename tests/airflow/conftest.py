@@ -22,6 +22,7 @@ from tests.support.airflow_api import AirflowApi
 from tests.support.airflow_site import AIR_EXECUTOR, AirflowSite
 from tests.support.ledger import Ledger
 from tests.support.postgres import PostgresServer, find_server_programs
+from tests.support.statsd import StatsdListener
 from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
@@ -49,6 +50,8 @@ class Stage:
     database: str
     ledger: Ledger
     releases: Path
+    statsd: StatsdListener
+    """What Airflow's metrics are sent to."""
     runs: dict[str, str] = field(default_factory=dict)
     """Run id by DAG id, of the DAGs that were all started at once."""
 
@@ -137,22 +140,24 @@ def start_stage(directory: Path, database: str, url: str | None, template: Path)
     dags = directory / "dags"  # a copy, because tests change DAG files
     shutil.copytree(HERE / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
     ledger = Ledger(directory / "ledger")
+    statsd = StatsdListener()
+    metrics = {"statsd_on": "True", "statsd_port": str(statsd.port), "statsd_influxdb_enabled": "True"}
     site = AirflowSite(
         directory,
         executor=EXECUTOR,
         dags_folder=dags,
         database_url=url,
         database_template=template,
-        config=CONFIG,
+        config={**CONFIG, "metrics": {"statsd_host": "127.0.0.1", **metrics}},
         environment={
             "AIR_TEST_LEDGER": str(ledger.path),
             "AIR_TEST_RELEASE": str(releases),
             "AIRFLOW_CONN_AIR_TEST_CANARY": f"http://somebody:{CANARY}@localhost/",
         },
     )
-    with site:
+    with contextlib.closing(statsd), site:
         site.api.wait_for_dags(["kinds", "always_fails", "times_out", "leaves_daemon", "held", "cleared", "vanishing"])
-        stage = Stage(site, database, ledger, releases)
+        stage = Stage(site, database, ledger, releases, statsd)
         # All at once, because each spends its time waiting.
         for dag in ("kinds", "always_fails", "times_out", "leaves_daemon"):
             stage.runs[dag] = site.api.trigger(dag)
