@@ -1,11 +1,12 @@
 # Everything works on a fresh machine that has Python (3.10 to 3.13) and make: the first target makes .venv by itself.
-# Settings: PYTHON=path, EXTRAS=airflow,history,metrics,plot,postgres,web,dev, USE_UV=0 (install with pip only), KEEP=1 (make demo), TESTS="tests/unit -k name" (make test)
+# Settings: PYTHON=path, EXTRAS=airflow,history,metrics,plot,postgres,web,dev, USE_UV=0 (install with pip only), KEEP=1 (make demo), TESTS="tests/unit -k name" (make test), BENCH=part (make bench)
 
 PYTHON ?=
 EXTRAS ?= airflow,history,metrics,plot,postgres,web,dev
 TESTS ?= tests
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH ?=
 KEEP ?=
 
 .DEFAULT_GOAL := help
@@ -41,14 +42,12 @@ format: setup ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: setup ## measure against LocalExecutor, and the engine against its peers, and write docs/benchmarks.md
+bench: setup ## measure beside other executors and engines, and write docs/benchmarks.md (BENCH="side_by_side --help" for one part)
 	@dev/install.sh $(VENV) constraints.txt plot
-	@$(BIN)/python -m benchmarks
-	@$(BIN)/python -m benchmarks.engine
+	@$(BIN)/python -m benchmarks $(BENCH)
 
-bench-quick: setup ## the same with one round and fewer tasks, in under five minutes; writes nothing into docs
-	@$(BIN)/python -m benchmarks --quick
-	@$(BIN)/python -m benchmarks.engine --quick
+bench-quick: setup ## the same with one round and less work, in five minutes; docs stay as they are
+	@$(BIN)/python -m benchmarks --quick $(BENCH)
 
 clean: ## remove .venv and all that was made, but no job directories
 	rm -rf $(VENV) .venv-* .demo .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

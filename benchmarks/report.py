@@ -1,31 +1,19 @@
-"""Turns the numbers of all rounds into a Markdown table, and puts it into docs/benchmarks.md."""
+"""What all parts of the benchmark share: the machine, where results go, and how a part writes its section of the page."""
 
 from __future__ import annotations
 
 import os
 import platform
 import statistics
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from tests.support.airflow_site import AIR_EXECUTOR, LOCAL_EXECUTOR
-
-BEGIN = "<!-- measured: written by make bench -->"
-END = "<!-- end of what make bench writes -->"
-
-_ROWS = (
-    # key, what, goal for the ratio as text, test of the ratio
-    ("tasks_per_s", "{width} independent `true`, tasks/s", ">= 0.9", lambda ratio: ratio >= 0.9),
-    ("chain_s", "chain of {length} `true`, DAG run seconds", "<= 1/5", lambda ratio: ratio <= 1 / 5),
-    ("idle_mib", "memory when idle after work, MiB PSS of executor processes", "<= 1/5", lambda ratio: ratio <= 1 / 5),
-    ("idle_processes", "processes when idle", "", None),
-    ("cpu_per_task_ms", "CPU of scheduler, executor and tasks, ms per task", "", None),
-    ("queued_to_started_ms", "queued to started in the chain, ms, median", "", None),
-)
-_ADDED_CPU_LIMIT_MS = 10.0
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 def describe_machine() -> dict[str, str]:
@@ -49,64 +37,41 @@ def describe_machine() -> dict[str, str]:
     }
 
 
-def render(result: dict[str, Any]) -> str:
-    """Return the tables of one result as Markdown."""
-    machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
-    parts = [f"Measured {result['at']}: {machine}.", ""]
-    for database, rounds in result["rounds"].items():
-        parts += _render_database(database, rounds, result)
-    files = result["job_files"]
-    parts += [
-        (
-            "Calls that the scheduler makes, in a loop of their own: submitting a job takes "
-            f"{files['submit_cpu_ms']:.2f} ms CPU ({files['submit_wall_ms']:.2f} ms), "
-            f"reading back how it ended {files['read_cpu_ms']:.2f} ms CPU."
-        ),
-        "",
-    ]
-    return "\n".join(parts)
+def now() -> str:
+    """Return the time of now, for people."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def write_into(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
-    """Replace what stands between the markers of `page`."""
+def new_result_file(part: str) -> Path:
+    """Make a directory for what a part of the benchmark leaves, and return where its numbers go."""
+    directory = PROJECT / ".bench" / f"{part}-{time.strftime('%Y%m%d-%H%M%S')}"
+    directory.mkdir(parents=True)
+    return directory / "result.json"
+
+
+def write_into(page: Path, text: str, begin: str, end: str) -> None:
+    """Replace what stands between the markers of `page`.
+
+    :raises ValueError: the page does not have both markers.
+    """
     before, _, rest = page.read_text().partition(begin)
     _, marker, after = rest.partition(end)
     if not marker:
         raise ValueError(f"{page} has no markers {begin!r} and {end!r}")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+    page.write_text(f"{before}{begin}\n{text.rstrip()}\n{end}{after}")
 
 
-def _render_database(database: str, rounds: dict[str, list[dict[str, float]]], result: dict[str, Any]) -> list[str]:
-    ours, local = rounds[AIR_EXECUTOR], rounds[LOCAL_EXECUTOR]
-    lines = [
-        f"**{database}**, {len(ours)} round{'s' if len(ours) != 1 else ''} each, in turn: median (lowest to highest)",
-        "",
-        "| | LocalExecutor | AirExecutorExecutor | ratio | goal |",
-        "|---|---|---|---|---|",
-    ]
-    for key, what, goal, test in _ROWS:
-        theirs, mine = _values(local, key), _values(ours, key)
-        ratio = statistics.median(mine) / statistics.median(theirs) if statistics.median(theirs) else float("inf")
-        verdict = "" if test is None else f"{goal}: {'reached' if test(ratio) else '**missed**'}"
-        lines.append(f"| {what.format(**result)} | {_range(theirs)} | {_range(mine)} | {ratio:.2f} | {verdict} |")
-    files = result["job_files"]
-    added = [
-        numbers["manager_and_fork_server_cpu_ms"] + files["submit_cpu_ms"] + files["read_cpu_ms"] for numbers in ours
-    ]
-    verdict = "reached" if statistics.median(added) <= _ADDED_CPU_LIMIT_MS else "**missed**"
-    lines.append(
-        f"| CPU that job files, manager and warm parent add, ms per task | - | {_range(added)} | | <= 10 ms: {verdict} |"
-    )
-    return [*lines, ""]
-
-
-def _values(rounds: list[dict[str, float]], key: str) -> list[float]:
-    return [numbers[key] for numbers in rounds]
-
-
-def _range(values: list[float]) -> str:
+def show_range(values: Sequence[float]) -> str:
+    """Return the median, and the lowest and highest value where they differ."""
+    if not values:
+        return "-"
     low, middle, high = min(values), statistics.median(values), max(values)
-    digits = 0 if middle >= 100 else 1 if middle >= 3 else 2
-    if low == high:
+    digits = 0 if middle >= 100 or all(value == int(value) for value in values) else 1 if middle >= 3 else 2
+    if f"{low:.{digits}f}" == f"{high:.{digits}f}":
         return f"{middle:.{digits}f}"
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def show_verdict(is_reached: bool) -> str:
+    """Return what stands beside a goal."""
+    return "met" if is_reached else "**missed**"

@@ -1,4 +1,4 @@
-"""The work that is measured: as many tasks as possible that do nothing, side by side and one after the other."""
+"""As many tasks as possible that do nothing, side by side and one after the other."""
 
 from __future__ import annotations
 

@@ -52,6 +52,8 @@ class AirflowSite:
         environment: Mapping[str, str] | None = None,
         components: Iterable[str] = tuple(_COMPONENTS),
         base_path: Path | None = None,
+        python: Path | None = None,
+        is_migrated: bool = False,
     ) -> None:
         """Prepare a site in `directory`, which is made where it is absent.
 
@@ -59,6 +61,8 @@ class AirflowSite:
         :param database_template: an SQLite file that is migrated already, to be copied; made where it is absent.
         :param config: options of airflow.cfg on top of those that every site has.
         :param environment: variables of all its processes on top of the few that every site has.
+        :param python: interpreter of the virtual environment that it runs in; this one by default.
+        :param is_migrated: the database has its tables.
         """
         self.directory = directory.resolve()
         self.executor = executor
@@ -77,6 +81,8 @@ class AirflowSite:
         self._config = config or {}
         self._environment = dict(environment or {})
         self._components = tuple(components)
+        self._programs = (python or Path(sys.executable)).parent
+        self._is_migrated = is_migrated
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     # --- whole site
@@ -105,6 +111,8 @@ class AirflowSite:
         passwords = self.home / "passwords.json"
         passwords.touch(mode=0o600)
         passwords.write_text(json.dumps({self.username: self.password}))
+        if self._is_migrated:
+            return
         template = self._database_template if self._database_url.startswith("sqlite") else None
         if template is not None and template.exists():
             shutil.copy(template, self.home / "airflow.db")
@@ -156,14 +164,17 @@ class AirflowSite:
 
     # --- single components
 
-    def start(self, name: str) -> subprocess.Popen[bytes]:
-        """Start one component; what it prints goes to `logs/<name>.log`."""
-        arguments = list(_COMPONENTS[name])
+    def start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
+        """Start one component; what it prints goes to `logs/<name>.log`.
+
+        :param words: what to run of `airflow`, for a component that not every site has.
+        """
+        arguments = list(words or (name, *_COMPONENTS[name]))
         if name == "api-server":
             arguments += ["--port", str(self.port)]
         with (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [str(_airflow_program()), name, *arguments],
+                [str(self._programs / "airflow"), *arguments],
                 env=self.environment(),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -231,13 +242,12 @@ class AirflowSite:
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment of this site's processes."""
-        program = _airflow_program()
         kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR", "TZ") if name in os.environ}
         return {
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             **kept,
-            "PATH": f"{program.parent}:{os.environ.get('PATH', os.defpath)}",
+            "PATH": f"{self._programs}:{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.directory / "home"),
             "AIRFLOW_HOME": str(self.home),
             **self._environment,
@@ -245,12 +255,13 @@ class AirflowSite:
 
     def airflow(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run an `airflow` command of this site to its end (it takes seconds to start; prefer the API)."""
-        return self.command(str(_airflow_program()), *arguments, check=check)
+        return self.command(str(self._programs / "airflow"), *arguments, check=check)
 
     def air_executor(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run an `air-executor` command on this site's root."""
-        program = Path(sys.executable).parent / "air-executor"
-        return self.command(str(program), "--base-path", str(self.base_path), *arguments, check=check)
+        return self.command(
+            str(self._programs / "air-executor"), "--base-path", str(self.base_path), *arguments, check=check
+        )
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the environment of this site.
@@ -352,10 +363,6 @@ class AirflowSite:
         path.touch(mode=0o600)
         with path.open("w") as file:
             parser.write(file)
-
-
-def _airflow_program() -> Path:
-    return Path(sys.executable).parent / "airflow"
 
 
 def _children(pid: int) -> list[psutil.Process]:

