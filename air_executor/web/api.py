@@ -70,9 +70,14 @@ def make_router(
     )
 
     def find(name: str, may: MayRead) -> JobView:
-        job = shelf.reader.job(name)
+        # The same words for a job that is not there and for one that may not be read: they tell nobody which it is.
+        not_found = JobNotFoundError(f"there is no job {name}: `air-executor jobs` lists them")
+        try:
+            job = shelf.reader.job(name)
+        except JobNotFoundError:
+            raise not_found from None
         if not may(job):
-            raise JobNotFoundError(f"there is no job {name}: `air-executor jobs` lists them")
+            raise not_found
         return job
 
     def find_task(name: str, task_id: str, may: MayRead) -> tuple[JobView, dict[str, TaskView], TaskView]:

@@ -34,7 +34,12 @@ CANARY = "canary-7be1d02fa95c4c3e"
 CONFIG = {
     # With the default of 15 connections, tasks that start at once can block each other in the API server for 30 s.
     "database": {"sql_alchemy_pool_size": "40", "sql_alchemy_max_overflow": "20"},
-    "core": {"plugins_folder": str(HERE / "plugins"), "parallelism": "16"},
+    "core": {
+        "plugins_folder": str(HERE / "plugins"),
+        "parallelism": "16",
+        # The last of them has no role, and so no permission.
+        "simple_auth_manager_users": "admin:admin,viewer:viewer,nobody:",
+    },
     # What a dead scheduler left is looked for every few seconds, not every five minutes.
     "scheduler": {"orphaned_tasks_check_interval": "5", "scheduler_health_check_threshold": "15"},
     # A missing DAG file is looked for again after a second, not a minute; a busy machine may answer slowly.

@@ -34,8 +34,11 @@ export function formatDuration(seconds) {
 }
 
 export function formatAgo(time) {
-  const seconds = (Date.now() - Date.parse(time)) / 1000;
-  return seconds < 2 ? "now" : `${formatDuration(Math.floor(seconds)).replace(/\.0 s/, " s")} ago`;
+  const seconds = Math.floor((Date.now() - Date.parse(time)) / 1000);
+  if (seconds < 2) return "now";
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  return seconds < 172_800 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86_400)} days ago`;
 }
 
 /** Time of day; with the day where it is not today. */

@@ -3,7 +3,7 @@
 import { getJob, getTimeline } from "./api.js";
 import { h, setAttribute, setClass, setText } from "./dom.js";
 import { NOTHING, formatDuration, formatNumber, formatPercent, formatRate, formatTime } from "./format.js";
-import { originLine } from "./jobs.js";
+import { nameLine, originLine } from "./origin.js";
 import { describeError, isOver, notice, progressBar, stateMark } from "./parts.js";
 import { adjustPlace, linkTo, readPlace, scopeName } from "./place.js";
 import { poll } from "./poll.js";
@@ -20,7 +20,8 @@ export function showJob(root, name, siblings = []) {
   const state = stateMark();
   const bar = progressBar();
   const percent = h("strong", { class: "percent" });
-  const origin = h("div", {});
+  const title = h("h1", { title: name });
+  const origin = h("div", { class: "under" });
   const trouble = notice("error");
   const failure = notice("failure");
   const figures = makeFigures();
@@ -29,12 +30,12 @@ export function showJob(root, name, siblings = []) {
   const list = taskList(name, openTask);
   const panel = h("aside", { class: "panel", "aria-label": "Task", hidden: true });
   const split = h("div", { class: "split" }, list.element, panel);
-  let pane = null, last = "", timelineDue = 0;
+  let pane = null, last = "", timelineDue = 0, isFirst = true;
 
   root.append(h("div", { class: "page job" },
     h("header", { class: "title" },
       scopeName === "task instance" ? null : h("a", { class: "back", href: linkTo({}), title: "Back to the list" }, "‹ Jobs"),
-      h("h1", { title: name }, name), state.element, h("span", { class: "gap" }), chooser),
+      title, state.element, h("span", { class: "gap" }), chooser),
     origin, trouble.element, failure.element,
     h("section", { class: "sheet summary", "aria-label": "Progress" },
       h("div", { class: "overall" }, bar.element, percent), figures.element),
@@ -60,11 +61,11 @@ export function showJob(root, name, siblings = []) {
 
   async function look(signal) {
     const job = await getJob(name, signal);
-    show(job);
     const now = JSON.stringify([job.state, job.total_tasks, job.completed, job.failed, job.running, job.cancelled, job.skipped, job.updated_at]);
     const hasChanged = now !== last;
     if (hasChanged) await list.refresh(signal);
     else list.tick();
+    show(job);
     if (hasChanged ? Date.now() >= timelineDue || isOver(job.state) : timelineDue === 0) {
       timelineDue = Date.now() + TIMELINE_PAUSE_MS;
       chart.show(await getTimeline(name, signal), job);
@@ -79,7 +80,11 @@ export function showJob(root, name, siblings = []) {
     bar.update(job);
     setText(percent, `${formatPercent(job.percent)} %`);
     figures.update(job);
-    if (!origin.firstChild) origin.append(originLine(job.labels) ?? "");
+    setText(title, nameLine(job));
+    if (!origin.firstChild) origin.append(originLine(job) ?? "");
+    // Where there is one task only, it is what the reader came for.
+    if (job.total_tasks === 1 && isFirst && !pane) list.openFirst();
+    isFirst = false;
     failure.say(job.error ?? "");
     setAttribute(failure.element, "data-state", job.state);
     list.count(job);
@@ -114,13 +119,14 @@ function makeFigures() {
   const element = h("dl", { class: "figures" },
     figure("total_tasks", "Tasks", "As known now; running tasks may add more"), figure("completed", "Completed"), figure("running", "Running", "Each is a process of its own"),
     figure("pending", "Pending"), figure("failed", "Failed"), figure("skipped", "Skipped", "A task that they need did not complete"), figure("cancelled", "Cancelled"),
-    figure("rate", "Rate", "Tasks ended over the last seconds"), figure("left", "Time left", "For the tasks known now, at that rate"), figure("took", "Time"));
+    figure("rate", "Rate", "Tasks ended over the last seconds"), figure("left", "Time left", "For the tasks known now, at that rate"), figure("took", "Elapsed"));
   return {
     element,
     update(job) {
       for (const key of ["total_tasks", "completed", "running", "pending", "failed", "skipped", "cancelled"]) {
         setText(made[key], formatNumber(job[key]));
         setClass(made[key].parentElement, "none", !job[key]);
+        if (key === "skipped" || key === "cancelled") made[key].parentElement.hidden = !job[key];
       }
       setText(made.rate, formatRate(job.tasks_per_s));
       setText(made.left, job.time_left_s ? formatDuration(job.time_left_s) : NOTHING);

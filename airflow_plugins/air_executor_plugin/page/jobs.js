@@ -3,6 +3,7 @@
 import { getJobs, getManager } from "./api.js";
 import { h, setAttribute, setClass, setText } from "./dom.js";
 import { NOTHING, formatAgo, formatDuration, formatNumber, formatPercent, formatRate, plural } from "./format.js";
+import { nameLine, originLine } from "./origin.js";
 import { JOB_STATES, describeError, emptyState, filterButtons, notice, progressBar, searchField, stateMark } from "./parts.js";
 import { adjustPlace, linkTo, readPlace, scope, scopeName } from "./place.js";
 import { poll } from "./poll.js";
@@ -125,7 +126,7 @@ function jobRow(job) {
     onclick: (event) => { if (!event.target.closest("a") && !String(getSelection())) location.hash = place; },
   },
     h("td", {}, state.element),
-    h("td", { class: "name" }, h("a", { href: place, title: job.name }, job.name), originLine(job.labels)),
+    h("td", { class: "name" }, h("a", { href: place, title: job.name }, nameLine(job)), originLine(job)),
     h("td", { class: "progress" }, h("div", {}, bar.element, percent)),
     tasks, running, failed, rate, left, changed);
   return {
@@ -145,14 +146,4 @@ function jobRow(job) {
       setAttribute(changed, "title", now.updated_at);
     },
   };
-}
-
-/** What in Airflow a job belongs to, in one line; null for a job of nobody's. */
-export function originLine(labels) {
-  const { dag_id, task_id, run_id, map_index, try_number, kind } = labels ?? {};
-  if (!dag_id) return kind ? h("small", { class: "origin" }, kind) : null;
-  const instance = task_id ? ` › ${task_id}${map_index && map_index !== "-1" ? ` [${map_index}]` : ""}` : "";
-  const words = [dag_id + instance, run_id, try_number && try_number !== "1" ? `try ${try_number}` : null];
-  const tag = kind === "hand-over" ? h("em", { class: "kind" }, "handed over") : null;
-  return h("small", { class: "origin" }, tag, words.filter(Boolean).join(" · "));
 }

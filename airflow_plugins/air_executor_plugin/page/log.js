@@ -93,6 +93,9 @@ export function logView(root, job, task, attempt) {
     if (follow.checked !== isAtEnd) follow.checked = isAtEnd;
   }
 
+  // What stands above it comes and goes, and so does its height.
+  const resized = new ResizeObserver(() => { if (follow.checked) toEnd(); });
+  resized.observe(text);
   const watch = poll(look, (error, pauseMs) => trouble.say(describeError(error, pauseMs)));
   return {
     /** Say whether the attempt writes no more; what it wrote last is read once more. */
@@ -101,6 +104,9 @@ export function logView(root, job, task, attempt) {
       isEnded = value;
       watch.now();
     },
-    stop: watch.stop,
+    stop() {
+      watch.stop();
+      resized.disconnect();
+    },
   };
 }

@@ -61,6 +61,8 @@ export function filterButtons(label, choices, chosen, onChoose) {
       for (const { value, button, count } of buttons) {
         const number = value ? counts[value] ?? 0 : all;
         setText(count, formatNumber(number));
+        // Nothing to choose is not shown; what is chosen stays.
+        button.hidden = !number && Boolean(value) && button.getAttribute("aria-pressed") !== "true";
         setClass(button, "none", !number);
       }
     },

@@ -155,6 +155,10 @@ export function taskList(job, open) {
       for (const index of pages.keys()) if (!wanted.includes(index)) pages.delete(index);
       draw();
     },
+    openFirst() {
+      const task = taskAt(0);
+      if (task) open(task.id);
+    },
     /** Let the durations of running tasks go on. */
     tick: draw,
     count: (progress) => filters.count(progress, progress.total_tasks),

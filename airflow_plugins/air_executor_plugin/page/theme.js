@@ -22,10 +22,11 @@ export function followTheme(changed) {
   const around = surroundings();
   function apply() {
     document.documentElement.dataset.theme = isDark(around) ? "dark" : "light";
-    // The ground is Airflow's own, so that no seam shows; sites may have themes of their own.
+    // Ground and type are Airflow's own, so that no seam shows; sites may have themes of their own.
     const ground = around && parent.getComputedStyle(around.body).backgroundColor;
     if (ground && !/^(transparent|rgba\(.*, 0\))$/.test(ground)) document.documentElement.style.setProperty("--ground", ground);
     else document.documentElement.style.removeProperty("--ground");
+    if (around) document.documentElement.style.setProperty("--font", parent.getComputedStyle(around.body).fontFamily);
     changed();
   }
   apply();

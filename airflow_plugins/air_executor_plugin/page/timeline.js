@@ -4,7 +4,9 @@ import { h, setText } from "./dom.js";
 import { formatDuration, formatNumber, taskSeconds } from "./format.js";
 import { isOver } from "./parts.js";
 
-const HEIGHT_PX = 84;
+const MOST_PX = 68;
+const MOST_PX_WHERE_SHORT = 40;
+const BAR_PX = 12;
 const AXIS_PX = 16;
 const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 604800];
 
@@ -16,13 +18,15 @@ export function timeline(open) {
   const frame = h("div", { class: "frame" }, canvas, tip);
   const element = h("section", { class: "sheet timeline", "aria-label": "Timeline", hidden: true },
     h("div", { class: "tools" }, h("strong", {}, "Timeline"), caption), frame);
-  let bars = [], lanes = 1, from = 0, to = 1, isLive = false, scheduled = 0, hovered = null;
+  let bars = [], lanes = 1, height = AXIS_PX, from = 0, to = 1, isLive = false, scheduled = 0, hovered = null;
 
   function show({ tasks, total }, job) {
     element.hidden = tasks.length === 0;
     isLive = !isOver(job.state);
     bars = tasks.map((task) => ({ task, start: Date.parse(task.started_at), end: task.completed_at ? Date.parse(task.completed_at) : null, lane: 0 }));
     lanes = arrange(bars);
+    height = AXIS_PX + Math.min(innerHeight < 760 ? MOST_PX_WHERE_SHORT : MOST_PX, lanes * (BAR_PX + 1));
+    canvas.style.height = `${height}px`;
     from = bars.reduce((least, bar) => Math.min(least, bar.start), Infinity);
     setText(caption, tasks.length < total ? `${formatNumber(tasks.length)} of ${formatNumber(total)} tasks that started` : "");
     draw();
@@ -36,9 +40,9 @@ export function timeline(open) {
     const width = frame.clientWidth;
     if (!width || !bars.length) return;
     const scale = devicePixelRatio || 1;
-    if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(HEIGHT_PX * scale)) {
+    if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
       canvas.width = Math.round(width * scale);
-      canvas.height = Math.round(HEIGHT_PX * scale);
+      canvas.height = Math.round(height * scale);
     }
     const ends = bars.reduce((latest, bar) => Math.max(latest, bar.end ?? bar.start), from);
     to = Math.max(from + 100, isLive ? Math.max(ends, Date.now()) : ends);
@@ -47,16 +51,16 @@ export function timeline(open) {
     const colours = { running: colour("running"), completed: colour("completed"), failed: colour("failed"), cancelled: colour("cancelled"), skipped: colour("skipped"), pending: colour("failed") };
     const pen = canvas.getContext("2d");
     pen.setTransform(scale, 0, 0, scale, 0, 0);
-    pen.clearRect(0, 0, width, HEIGHT_PX);
+    pen.clearRect(0, 0, width, height);
     drawAxis(pen, width, colour("line"), colour("muted"), style.fontFamily);
-    const high = (HEIGHT_PX - AXIS_PX) / lanes;
+    const high = (height - AXIS_PX) / lanes;
     const gap = high > 4 ? 1 : 0;
     for (const bar of bars) {
       const left = x(bar.start, width);
       const wide = Math.max(1, x(bar.end ?? to, width) - left - (high > 4 ? 0.5 : 0));
       pen.fillStyle = colours[bar.task.status] ?? colours.pending;
       pen.globalAlpha = hovered && hovered !== bar ? 0.45 : 1;
-      pen.fillRect(left, bar.lane * high, wide, Math.max(1, Math.min(high - gap, 14)));
+      pen.fillRect(left, bar.lane * high, wide, Math.max(1, Math.min(high - gap, BAR_PX)));
     }
     pen.globalAlpha = 1;
   }
@@ -71,16 +75,16 @@ export function timeline(open) {
     for (let tick = 0; tick <= seconds; tick += step) {
       const place = Math.round((tick / seconds) * width) + 0.5;
       pen.fillStyle = line;
-      pen.fillRect(place, 0, 1, HEIGHT_PX - AXIS_PX + 3);
+      pen.fillRect(place, 0, 1, height - AXIS_PX + 3);
       pen.fillStyle = ink;
-      if (place < width - 40) pen.fillText(tick ? formatDuration(tick).replace(".0 s", " s") : "0", place + 3, HEIGHT_PX);
+      if (place < width - 40) pen.fillText(formatTick(tick), place + 3, height);
     }
   }
 
   function barAt(event) {
     const box = canvas.getBoundingClientRect();
     const time = from + ((event.clientX - box.left) / box.width) * (to - from);
-    const lane = Math.floor((event.clientY - box.top) / ((HEIGHT_PX - AXIS_PX) / lanes));
+    const lane = Math.floor((event.clientY - box.top) / ((height - AXIS_PX) / lanes));
     const slack = ((to - from) / box.width) * 3;
     let best = null;
     for (const bar of bars) {
@@ -99,7 +103,7 @@ export function timeline(open) {
     if (!bar) return;
     setText(tip, `${bar.task.id} · ${bar.task.status} · ${formatDuration(taskSeconds(bar.task))}`);
     const left = Math.min(event.offsetX + 12, frame.clientWidth - tip.offsetWidth - 4);
-    tip.style.transform = `translate(${Math.max(0, left)}px, ${HEIGHT_PX - AXIS_PX}px)`;
+    tip.style.transform = `translate(${Math.max(0, left)}px, ${height - AXIS_PX}px)`;
   });
   canvas.addEventListener("pointerleave", () => { hovered = null; tip.hidden = true; draw(); });
   canvas.addEventListener("click", (event) => { const bar = barAt(event); if (bar) open(bar.task.id); });
@@ -121,6 +125,12 @@ export function timeline(open) {
       cancelAnimationFrame(scheduled);
     },
   };
+}
+
+function formatTick(seconds) {
+  if (seconds < 60) return seconds ? `${Number(seconds.toFixed(1))} s` : "0";
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Number((seconds / 3600).toFixed(1))} h` : `${Math.round(seconds / 86_400)} d`;
 }
 
 /** Give each bar the first row that is free at its start; return the number of rows. The bars come in order of start. */
