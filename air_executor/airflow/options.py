@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ SECTION = "air_executor"
 _TRUE = frozenset({"true", "t", "1", "yes", "on"})
 _FALSE = frozenset({"false", "f", "0", "no", "off"})
 _SIZE_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+_MODULE_PATTERN = re.compile(r"[\w.*?\[\]!-]+")
 
 ReadOption = Callable[[str, str], "str | None"]
 """Return the text of an option, given section and name; None where nothing is set."""
@@ -99,6 +102,35 @@ OPTION_DESCRIPTIONS = (
         "opens connections when it is imported.",
     ),
     OptionDescription(
+        "preload_learned",
+        "boolean",
+        "True",
+        "Learn which installed packages tasks import, and import them once, before tasks are forked, after a trial has "
+        "shown that they bear it. `air-executor preload status` tells what was learned. Code of DAGs, plugins and "
+        "bundles is always read fresh.",
+    ),
+    OptionDescription(
+        "preload_allow",
+        "string",
+        "",
+        "Modules or patterns, separated by commas: where there are any, no others are learned.",
+        "pandas, numpy, google.cloud.*",
+    ),
+    OptionDescription(
+        "preload_deny",
+        "string",
+        "",
+        "Modules or patterns, separated by commas, that are never learned. What is said of a package goes for all "
+        "modules in it.",
+        "tensorflow, ddtrace",
+    ),
+    OptionDescription(
+        "preload_memory_limit",
+        "string",
+        "512M",
+        "Memory that all learned modules may take together, in bytes or with K, M, G or T. 0 means no limit.",
+    ),
+    OptionDescription(
         "immortal_objects",
         "boolean",
         "True",
@@ -132,6 +164,10 @@ class Options:
     task_memory_limit_bytes: int | None
     preload: bool
     preload_listeners: bool
+    preload_learned: bool
+    preload_allow: tuple[str, ...]
+    preload_deny: tuple[str, ...]
+    preload_memory_limit_bytes: int | None
     immortal_objects: bool
     prompt_exit: bool
 
@@ -152,6 +188,10 @@ def read_options(read: ReadOption, environ: dict[str, str] | Any) -> Options:
         task_memory_limit_bytes=_parse_size(read, "task_memory_limit"),
         preload=_parse_boolean(read, "preload"),
         preload_listeners=_parse_boolean(read, "preload_listeners"),
+        preload_learned=_parse_boolean(read, "preload_learned"),
+        preload_allow=_parse_modules(read, "preload_allow"),
+        preload_deny=_parse_modules(read, "preload_deny"),
+        preload_memory_limit_bytes=_parse_size(read, "preload_memory_limit"),
         immortal_objects=_parse_boolean(read, "immortal_objects"),
         prompt_exit=_parse_boolean(read, "prompt_exit"),
     )
@@ -185,6 +225,16 @@ def _parse_number(read: ReadOption, name: str) -> float:
     if not 0 <= number < float("inf"):
         raise ConfigurationError(f"[{SECTION}] {name} = {text!r}: use a number that is not negative")
     return number
+
+
+def _parse_modules(read: ReadOption, name: str) -> tuple[str, ...]:
+    words = tuple(_read(read, name).replace(",", " ").split())
+    for word in words:
+        if not _MODULE_PATTERN.fullmatch(word):
+            raise ConfigurationError(
+                f"[{SECTION}] {name}: {word!r} is no name or pattern of modules; use such as pandas or google.cloud.*"
+            )
+    return words
 
 
 def _parse_size(read: ReadOption, name: str) -> int | None:

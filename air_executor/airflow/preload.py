@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from air_executor.airflow import huge_pages, immortal
 
 if TYPE_CHECKING:
+    from air_executor.airflow.learned_preload import LearnedPreload
     from air_executor.airflow.options import Options
     from air_executor.airflow.runner import WorkloadRunner
 
@@ -81,32 +82,41 @@ MODULES = (
 """Found by listing what task processes of the standard operators imported on 3.1, 3.2 and 3.3. Not all exist in all."""
 
 
-def load() -> WorkloadRunner:
+def load(learned: LearnedPreload | None = None) -> WorkloadRunner:
     """Load everything and return what runs workloads.
 
     A step that fails is reported on stderr and left out: the runners then do it themselves.
 
+    :param learned: loads what tasks were seen importing.
     :raises ImportError: Airflow itself cannot be imported.
+    :raises SystemExit: what was learned cannot be loaded after all.
     """
-    from air_executor.airflow import compat
     from air_executor.airflow.options import read_options
     from air_executor.airflow.runner import WorkloadRunner
     from air_executor.airflow.supervision import Supervision
 
-    options = read_options(lambda section, name: compat.read_setting(None, section, name), os.environ)
+    options = read_options(_read_setting, os.environ)
     supervision = Supervision(prompt=options.prompt_exit)
-    for name, step in _list_steps(options):
+    for name, step in _list_steps(options, learned):
         _try(name, step)
     _try("watch supervisors", supervision.install)
     run_workload = WorkloadRunner(supervision)
     _try("close the database", _dispose_orm)
     _report_threads()
+    if learned is not None:
+        _try("have tasks report what they import", learned.finish)
     if options.immortal_objects:
         _try("make objects immortal", _make_objects_immortal)
     return run_workload
 
 
-def _list_steps(options: Options) -> list[tuple[str, Callable[[], object]]]:
+def _read_setting(section: str, name: str) -> str | None:
+    from air_executor.airflow import compat
+
+    return compat.read_setting(None, section, name)
+
+
+def _list_steps(options: Options, learned: LearnedPreload | None) -> list[tuple[str, Callable[[], object]]]:
     from air_executor.airflow import compat
 
     steps: list[tuple[str, Callable[[], object]]] = []
@@ -121,6 +131,8 @@ def _list_steps(options: Options) -> list[tuple[str, Callable[[], object]]]:
         ]
     if options.preload_listeners:
         steps.append(("load listeners", compat.load_listeners))
+    if learned is not None:
+        steps.append(("load what tasks import", lambda: learned.load(options, _read_setting)))
     # Late: what libraries say while they are imported is nobody's news.
     steps.append(("set up logging", _set_up_logging))
     if options.preload:

@@ -15,13 +15,16 @@ from air_executor.process.runner import ForkRunner
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load what every task needs, then fork runners until the manager retires this process."""
-    server_arguments = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    from air_executor.airflow.learned_preload import GenerationRequest, LearnedPreload
+
+    request, others = GenerationRequest.take(sys.argv[1:] if arguments is None else arguments)
+    server_arguments = parse_arguments(others)
     # A scheduler that was started by hand from a task's shell would pass these on.
     os.environ.pop("_AIRFLOW_PROCESS_CONTEXT", None)
 
     from air_executor.airflow import preload
 
-    run_workload = preload.load()
+    run_workload = preload.load(LearnedPreload(request) if request is not None else None)
     _set_title()
     return serve_channel(server_arguments, ForkRunner(run_workload))
 

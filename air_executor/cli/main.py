@@ -40,6 +40,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
     "Care": {
         "manager": _Entry("manager", "Run, start, stop the process that runs tasks."),
         "prune": _Entry("prune", "Remove jobs that are over."),
+        "preload": _Entry("preload", "What tasks of Airflow import, and what is loaded ahead of them."),
         "doctor": _Entry("doctor", "Check this machine and base path."),
         "completion": _Entry("completion", "Print the completion script for a shell."),
     },

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from air_executor.core.specs import RunnerKind
 from air_executor.errors import AirExecutorError
+from air_executor.manager.generations import Generation, Generations
 from air_executor.manager.settings import ManagerSettings
 from air_executor.process.channel import MessageTooLongError
 from air_executor.process.protocol import Launch, NotStarted, Ready, Report
@@ -40,10 +41,14 @@ class ServerKey(NamedTuple):
 class LocalServer:
     """One running fork server and the attempts that it was given."""
 
-    def __init__(self, key: ServerKey, process: ServerProcess, log_path: Path) -> None:
+    def __init__(
+        self, key: ServerKey, process: ServerProcess, log_path: Path, generation: Generation | None = None
+    ) -> None:
         self.key = key
         self.process = process
         self.log_path = log_path
+        self.generation = generation
+        """What a warm parent has loaded; None for other servers."""
         self.is_ready = False
         self.is_retiring = False
         self.attempts: set[str] = set()
@@ -54,7 +59,13 @@ class LocalServer:
     @property
     def name(self) -> str:
         """Return how log records call it."""
-        return f"{'warm parent' if self.key.kind == 'airflow' else 'fork server'} (pid {self.process.pid})"
+        kind = "warm parent" if self.key.kind == "airflow" else "fork server"
+        return f"{'new ' if self.is_trial else ''}{kind} (pid {self.process.pid})"
+
+    @property
+    def is_trial(self) -> bool:
+        """Claim that it is being tried, and so gets no work."""
+        return self.generation is not None and self.generation.is_trial and not self.is_ready
 
 
 class LocalLauncher:
@@ -68,11 +79,14 @@ class LocalLauncher:
         self.settings = settings
         self._root = root
         self._use_server = use_server
+        self._generations = Generations(root)
         self._by_key: dict[ServerKey, LocalServer] = {}
+        """Those that get work."""
         self.servers: dict[int, LocalServer] = {}
         """All servers by pid, also those that are retiring."""
         self._failed_starts: dict[ServerKey, int] = {}
         """How many servers in a row have gone before they were ready."""
+        self._quiet_since = time.monotonic()
 
     def launch(self, key: ServerKey, launches: list[Launch]) -> list[NotStarted]:
         """Have these attempts started; returns those that cannot be, with the reason."""
@@ -101,14 +115,34 @@ class LocalLauncher:
         reports = server.process.channel.receive()
         for report in reports:
             if isinstance(report, Ready):
-                server.is_ready = True
-                self._failed_starts.pop(server.key, None)
-                _log.info("%s is ready after %.1f s", server.name, report.seconds)
+                self._note_ready(server, report)
         return reports
+
+    def _note_ready(self, server: LocalServer, report: Ready) -> None:
+        _log.info("%s is ready after %.1f s", server.name, report.seconds)
+        was_trial, server.is_ready = server.is_trial, True
+        self._failed_starts.pop(server.key, None)
+        if server.generation is not None:
+            self._generations.note_passed(server.generation)
+        if was_trial:
+            self._take_over(server)
+
+    def _take_over(self, server: LocalServer) -> None:
+        """Give work to a generation that has passed its trial; the old one leaves with its last runner."""
+        old = self._by_key.get(server.key)
+        self._by_key[server.key] = server
+        if old is not None:
+            server.idle_since = old.idle_since
+            self._let_go(old)
+
+    def _let_go(self, server: LocalServer) -> None:
+        # Not before its last runner has ended: what it was sent and has not started would be dropped.
+        if not server.attempts:
+            self.retire(server)
 
     def may_start_again(self, server: LocalServer) -> bool:
         """Claim that another server like this one, which is gone, may do better: one that never got ready gets three tries."""
-        if server.is_ready:
+        if server.is_ready or server.is_trial:
             return True
         self._failed_starts[server.key] = self._failed_starts.get(server.key, 0) + 1
         return self._failed_starts[server.key] < _START_TRIES
@@ -116,21 +150,55 @@ class LocalLauncher:
     def attempt_ended(self, server: LocalServer, attempt_id: str) -> None:
         """Note that a server has one runner less."""
         server.attempts.discard(attempt_id)
+        self._quiet_since = time.monotonic()
+        if server.generation is not None:
+            self._generations.note_news(server.generation)
         if not server.attempts:
             server.idle_since = time.monotonic()
             if self._by_key.get(server.key) is not server and not server.is_retiring:
                 self.retire(server)
 
-    def retire_idle(self, now: float) -> None:
+    def advance(self, now: float) -> None:
+        """Do what is due: let idle servers go, look at what tasks have imported, try new generations."""
+        self._retire_idle(now)
+        for server in self._learning():
+            self._look(server, now)
+
+    def _learning(self) -> list[LocalServer]:
+        return [server for server in self._by_key.values() if server.generation is not None and server.is_ready]
+
+    def _look(self, server: LocalServer, now: float) -> None:
+        assert server.generation is not None
+        self._generations.look(server.generation)
+        due = self._trial_due_at(server.generation)
+        if due is None or now < due:
+            return
+        self._generations.note_trial(server.generation)
+        try:
+            self._use(self._start(server.key, is_trial=True))
+        except (OSError, AirExecutorError) as error:
+            _log.warning("no new warm parent could be tried: %s", error)
+
+    def _trial_due_at(self, generation: Generation) -> float | None:
+        if any(each.is_trial for each in self.servers.values()):
+            # One at a time, for all environments: it takes seconds of CPU.
+            return None
+        is_busy = any(each.attempts for each in self.servers.values())
+        return self._generations.trial_due_at(generation, None if is_busy else self._quiet_since)
+
+    def _retire_idle(self, now: float) -> None:
         """Let go of servers without runners whose idle time is over."""
         for server in list(self._by_key.values()):
             if not server.attempts and now >= self._retires_at(server):
                 _log.info("%s retires after %.0f s without work", server.name, now - server.idle_since)
                 self.retire(server)
 
-    def next_retirement(self) -> float | None:
-        """Return the monotonic instant at which a server's idle time is over; None if all have work."""
-        return min((self._retires_at(each) for each in self._by_key.values() if not each.attempts), default=None)
+    def next_due(self) -> float | None:
+        """Return the monotonic instant at which `advance` has something to do, None if there is nothing to wait for."""
+        due: list[float | None] = [self._retires_at(each) for each in self._by_key.values() if not each.attempts]
+        for generation in [each.generation for each in self._learning() if each.generation is not None]:
+            due += [generation.looks_at, self._trial_due_at(generation)]
+        return min((instant for instant in due if instant is not None), default=None)
 
     def _retires_at(self, server: LocalServer) -> float:
         settings = self.settings
@@ -150,6 +218,8 @@ class LocalLauncher:
         if self._by_key.get(server.key) is server:
             del self._by_key[server.key]
         server.process.channel.close()
+        if server.generation is not None:
+            self._generations.note_ended(server.generation, server.process.pid)
         with contextlib.suppress(OSError, ValueError):
             return read_spool(server.process.spool_path)
         return []
@@ -161,6 +231,12 @@ class LocalLauncher:
             with contextlib.suppress(OSError):
                 path.unlink()
 
+    def tidy(self) -> None:
+        """Remove what was learned for environments that are gone."""
+        self._generations.tidy(
+            each.environment for each in [server.key for server in self.servers.values()] if each.environment
+        )
+
     def last_words(self, server: LocalServer) -> str:
         """Return the end of a server's own log, for the error of what it could not start."""
         with contextlib.suppress(OSError):
@@ -170,25 +246,47 @@ class LocalLauncher:
 
     def _server(self, key: ServerKey) -> LocalServer:
         server = self._by_key.get(key)
+        if server is not None and self._is_outdated(server):
+            del self._by_key[key]
+            self._let_go(server)
+            server = None
         if server is None:
             server = self._start(key)
             self._by_key[key] = server
-            self.servers[server.process.pid] = server
-            self._use_server(server)
+            self._use(server)
         return server
 
-    def _start(self, key: ServerKey) -> LocalServer:
+    def _is_outdated(self, server: LocalServer) -> bool:
+        if server.generation is None or not server.is_ready:
+            return False
+        changed = self._generations.why_outdated(server.generation)
+        if changed is not None:
+            _log.info("%s is renewed: %s was changed", server.name, changed)
+        return changed is not None
+
+    def _use(self, server: LocalServer) -> None:
+        self.servers[server.process.pid] = server
+        self._use_server(server)
+
+    def _start(self, key: ServerKey, *, is_trial: bool = False) -> LocalServer:
         environment = load_environment(self._root, key.environment) if key.environment else None
         name = f"{key.kind}-{secrets.token_hex(6)}"
         log_path = self._root.run / f"{name}.log"
+        generation = None
+        if key.kind == "airflow" and key.environment is not None and environment is not None:
+            # After a start that failed, without what was learned: that may be why.
+            is_plain = key in self._failed_starts
+            generation = self._generations.begin(
+                key.environment, environment, name, is_trial=is_trial, is_plain=is_plain
+            )
         process = spawn_fork_server(
-            self._command(key, environment),
+            self._command(key, environment) + (generation.arguments() if generation else []),
             str(self._root.run / f"{name}.jsonl"),
             log_path=str(log_path),
             environment=environment.variables if environment else os.environ,
             use_cgroups=self.settings.use_cgroups,
         )
-        server = LocalServer(key, process, log_path)
+        server = LocalServer(key, process, log_path, generation)
         _log.info("%s started", server.name)
         return server
 

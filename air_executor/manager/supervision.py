@@ -285,7 +285,7 @@ class Supervision:
         """Do what is due: signals, messages that wait for their socket, servers to reap."""
         now = time.monotonic()
         self._stopper.advance(now)
-        self.launcher.retire_idle(now)
+        self.launcher.advance(now)
         for server in self.launcher.servers.values():
             server.process.channel.flush()
         for pid in list(self._servers_to_reap):
@@ -296,7 +296,7 @@ class Supervision:
 
     def next_due(self) -> float | None:
         """Return the monotonic instant at which `advance` or `check_adopted` has something to do."""
-        due = [self._stopper.next_due(), self.launcher.next_retirement()]
+        due = [self._stopper.next_due(), self.launcher.next_due()]
         waits = any(server.process.channel.want_write for server in self.launcher.servers.values())
         if waits or self._servers_to_reap or any(runner.pidfd is None for runner in self._adopted.values()):
             due.append(time.monotonic() + _UNDECIDED_S)
@@ -311,6 +311,7 @@ class Supervision:
     def tidy(self) -> None:
         """Reap what fell to us, and remove the spools of servers that are gone."""
         self._reap_strangers()
+        self.launcher.tidy()
         if self._adopted:
             return
         live = {server.process.spool_path for server in self.launcher.servers.values()}

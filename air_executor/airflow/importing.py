@@ -1,0 +1,124 @@
+"""One import under watch: what it costs, what it brings, and whether a process that did it can still fork safely."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from air_executor.airflow.process_state import (
+    Objection,
+    ProcessState,
+    count_threads,
+    list_thread_names,
+    measure_memory_bytes,
+)
+
+_FORK_PATIENCE_S = 3.0
+_ALONE, _CROWDED = 0, 3
+_MOST_WORDS = 300
+
+
+Judge = Callable[[Sequence[str]], "Objection | None"]
+"""Say what speaks against loading these modules, the first of which brings the others."""
+
+
+@dataclass(frozen=True)
+class ImportCost:
+    """What an import took."""
+
+    seconds: float
+    """CPU time."""
+    memory_bytes: int
+    brings: tuple[str, ...]
+    """Names of other modules that came with it, in the order of import."""
+
+
+def import_watched(module: str, judge: Judge) -> ImportCost | Objection:
+    """Import a module and look at what that did to this process. Whatever it raises becomes an objection.
+
+    :param judge: told the module and what came with it; says what speaks against having these in a warm parent.
+    """
+    before, known = ProcessState.take(), set(sys.modules)
+    memory_bytes, cpu_s = measure_memory_bytes(), time.process_time()
+    objection = _import(module)
+    seconds = time.process_time() - cpu_s
+    brings = tuple(name for name in list(sys.modules) if name not in known and name != module)
+    if objection is None:
+        objection = judge((module, *brings)) or before.find_objection() or find_thread_objection()
+    if objection is not None:
+        return objection
+    return ImportCost(seconds, max(measure_memory_bytes() - memory_bytes, 0), brings)
+
+
+def find_thread_objection() -> Objection | None:
+    """Fork once for a test: say why a fork of this process would not have a single thread, or would not work.
+
+    Libraries such as OpenBLAS end their threads before each fork; what counts is what is there after it.
+    """
+    child = os.fork()
+    if child == 0:
+        _be_test_fork()
+    fate = _await(child)
+    if fate is None:
+        return Objection("thread", "a test fork did not come to life: it hangs in what was registered to run at forks")
+    if fate == _CROWDED:
+        return Objection("thread", "it starts a thread in each process that is forked")
+    if fate != _ALONE:
+        return Objection("thread", f"a test fork ended with {describe_exit(fate)}")
+    if count_threads() > 1:
+        names = ", ".join(list_thread_names()) or "of a library"
+        return Objection("thread", f"it starts a thread that is still there after a fork ({names})")
+    return None
+
+
+def _import(module: str) -> Objection | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # Also SystemExit: some modules leave when they do not like where they are.
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        return Objection("error", f"its import raises {words[:_MOST_WORDS]}")
+    return None
+
+
+def _be_test_fork() -> NoReturn:
+    code = _CROWDED
+    try:
+        code = _ALONE if count_threads() == 1 else _CROWDED
+    finally:
+        os._exit(code)
+
+
+def _await(child: int) -> int | None:
+    """Return the exit code of a child, negative for a signal; None if it had to be killed."""
+    pidfd = os.pidfd_open(child)
+    try:
+        has_ended = bool(select.select((pidfd,), (), (), _FORK_PATIENCE_S)[0])
+        if not has_ended:
+            os.kill(child, signal.SIGKILL)
+    finally:
+        os.close(pidfd)
+    status = os.waitpid(child, 0)[1]
+    return os.waitstatus_to_exitcode(status) if has_ended else None
+
+
+def describe_exit(code: int) -> str:
+    """Return words for an exit code as `os.waitstatus_to_exitcode` gives it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
