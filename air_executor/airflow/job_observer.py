@@ -63,15 +63,21 @@ class JobObserver:
         self._clock = clock
         self._rate = Rate()
         self._history: ProgressHistory | None = None
+        self._has_manager = True
+        self._next_check_at = float("-inf")
 
     def look(self) -> JobView:
-        """Return the job as it is; reads state.json alone.
+        """Return the job as it is; reads state.json alone, and asks now and then whether a manager runs.
 
         :raises JobNotFoundError: there is no such job.
         :raises DamagedFileError: state.json cannot be read.
         """
         view = self._client.job(self.job_name)
-        self._rate.note(self._clock(), count_ended(view.tasks))
+        now = self._clock()
+        self._rate.note(now, count_ended(view.tasks))
+        if now >= self._next_check_at:
+            self._next_check_at = now + _LOOK_S
+            self._has_manager = self._client.manager_is_running()
         return view
 
     def is_over(self, view: JobView) -> bool:
@@ -80,11 +86,11 @@ class JobObserver:
 
     def has_news(self, view: JobView) -> bool:
         """Claim that something changed and that the last report is long enough ago."""
-        return self._pace.is_due(self._clock(), (view.state, view.tasks))
+        return self._pace.is_due(self._clock(), self._content(view))
 
     def pause_s(self, view: JobView) -> float:
         """Return how long to wait for an event at most: events may be lost, and a report may be due before."""
-        return min(_LOOK_S, max(self._pace.wait_s(self._clock(), (view.state, view.tasks)), _PAUSE_S))
+        return min(_LOOK_S, max(self._pace.wait_s(self._clock(), self._content(view)), _PAUSE_S))
 
     def tell(self, view: JobView) -> News:
         """Return what is to be told now. Reads tasks.json, which takes milliseconds where tasks are many; reports metrics."""
@@ -96,13 +102,16 @@ class JobObserver:
             self._history = ProgressHistory(reconstruct(tasks))
         if not over:
             self._history.note(datetime.now(timezone.utc), progress)
-        self._pace.note(self._clock(), (view.state, view.tasks))
+        self._pace.note(self._clock(), self._content(view))
         self._report_metrics(progress)
         report = render_report(progress, tasks, warning="" if over else self._find_obstacle())
         return News(report, _xcoms(progress, self._history))
 
+    def _content(self, view: JobView) -> object:
+        return view.state, view.tasks, self._has_manager
+
     def _find_obstacle(self) -> str:
-        if self._client.manager_is_running():
+        if self._has_manager:
             return ""
         return f"No manager runs on {self._client.base_path}, so nothing starts: `air-executor manager start`"
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-_PAGE = "/plugin/air_executor_jobs"
+_PAGE = "/air-executor/"
+"""Of the plugin in airflow_plugins/."""
 
 
 class AirExecutorJobLink(BaseOperatorLink):
@@ -35,4 +36,4 @@ class AirExecutorJobLink(BaseOperatorLink):
 def make_job_url(job_name: str) -> str:
     """Return where the web UI shows a job."""
     base_url = (conf.get("api", "base_url", fallback="") or "").rstrip("/")
-    return f"{base_url}{_PAGE}?job={quote(job_name, safe='')}"
+    return f"{base_url}{_PAGE}#job={quote(job_name, safe='')}"

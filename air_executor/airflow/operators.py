@@ -156,8 +156,7 @@ class AirExecutorJobOperator(WaitsForJob, _SubmitsJob):
 
     def execute(self, context: Context) -> Any:
         """Submit the job and wait for it."""
-        handed = self._hand_over(context)
-        return self._wait(context, handed)
+        return self._wait(context, self._hand_over(context))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the deferral; when that took too long, cancel the job."""

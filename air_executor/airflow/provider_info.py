@@ -7,6 +7,34 @@ from typing import Any
 from air_executor.airflow.options import OPTION_DESCRIPTIONS, SECTION
 
 _OPTIONS_ADDED_IN = "0.1.0"
+_INTEGRATION = "Air Executor"
+_CONNECTION_TYPE: dict[str, Any] = {
+    "connection-type": "air_executor",
+    "hook-class-name": "air_executor.airflow.hook.AirExecutorHook",
+    "hook-name": "Air-Executor",
+    "conn-fields": {
+        "base_path": {
+            "label": "Base path",
+            "schema": {"type": ["string", "null"]},
+            "description": "Directory that holds the jobs; empty: the one that `[air_executor] base_path` names.",
+        },
+        "start_manager": {
+            "label": "Start a manager",
+            "schema": {"type": ["boolean", "null"], "default": False},
+            "description": "Start a manager on the base path when a job is submitted and none runs.",
+        },
+        "slots": {
+            "label": "Slots",
+            "schema": {"type": ["integer", "null"], "minimum": 1},
+            "description": "How many tasks a manager that is started here runs at once.",
+        },
+    },
+    "ui-field-behaviour": {
+        "hidden-fields": ["host", "schema", "login", "password", "port", "extra"],
+        "relabeling": {},
+        "placeholders": {},
+    },
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -17,6 +45,17 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Runs every task instance in a fresh process, forked when there is work and gone when it is done.",
         "executors": ["air_executor.AirExecutorExecutor"],
         "cli": ["air_executor.airflow.cli.get_commands"],
+        "connection-types": [_CONNECTION_TYPE],
+        "task-decorators": [
+            {"name": "air_executor", "class-name": "air_executor.airflow.decorators.air_executor_task"}
+        ],
+        "extra-links": ["air_executor.airflow.links.AirExecutorJobLink"],
+        **{
+            kind: [{"integration-name": _INTEGRATION, "python-modules": [f"air_executor.airflow.{kind}"]}]
+            for kind in ("operators", "sensors", "triggers")
+        },
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["air_executor.airflow.hook"]}],
+        "integrations": [{"integration-name": _INTEGRATION}],
         "config": {
             SECTION: {
                 "description": "How Air-Executor runs tasks; only read where `[core] executor` names it.",

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 
-from air_executor.airflow.handed_over_job import TaskInstanceTry, cancel_for
-from air_executor.airflow.job_observer import DEFAULT_REPORT_INTERVAL_S, JobObserver
-from air_executor.airflow.job_summary import DEFAULT_MAX_RESULTS_BYTES
-from air_executor.errors import JobNotFoundError
+from air_executor.airflow.bells import Bells
+from air_executor.airflow.handed_over_job import TaskInstanceTry, cancel_for, note_taken
+from air_executor.airflow.job_observer import DEFAULT_REPORT_INTERVAL_S, JobObserver, read_glances
+from air_executor.airflow.job_summary import DEFAULT_MAX_RESULTS_BYTES, explain_failure, make_summary
+from air_executor.airflow.prompt_event import send_events
+from air_executor.airflow.trigger_comms import finish_anyway, has_left, push_xcoms
+from air_executor.core.states import JobState
+from air_executor.errors import DamagedFileError, JobNotFoundError
 
 if TYPE_CHECKING:
-    from air_executor.client import AirExecutorClient
+    from air_executor.client import AirExecutorClient, JobView
+
+_LOOK_S = 10.0
+_LOOK_WITHOUT_EVENTS_S = 1.0
+_CALM_S = 0.1
+"""Between two looks at a job, however often it changes."""
+_PUSH_AFTER_S = 30.0
+"""Shorter waits push no XCom: for the first one the triggerer builds Airflow's API in its own process, for seconds."""
+_PUSH_SPACING_S = 5.0
+"""Between the XComs of two jobs: the triggerer writes each itself, which takes it more than ten milliseconds."""
+
+_bells = Bells()
+_next_push_at = 0.0
 
 
 class AirExecutorJobTrigger(BaseTrigger):
-    """Fires when a job is over."""
+    """Fires when a job is over. Reports progress in the task's log, and in XCom, on the way."""
 
     def __init__(
         self,
@@ -35,54 +52,129 @@ class AirExecutorJobTrigger(BaseTrigger):
         pull_results: bool | list[str] = True,
         max_results_bytes: int = DEFAULT_MAX_RESULTS_BYTES,
     ) -> None:
+        """Wait for a job under `base_path`.
+
+        :param who: fields of the `TaskInstanceTry` that waits.
+        :param after: ISO 8601; an end that is not later is the one before the job was run again.
+        :param cancels_job: cancel the job when somebody clears or marks the task.
+        :param end_from_trigger: end the task from here, without a worker; a job that was cancelled still takes one.
+        """
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's
         self.job_name = job_name
         self.base_path = base_path
         self.who = TaskInstanceTry(**who)
-        self._arguments: dict[str, Any] = {
-            "job_name": job_name,
-            "base_path": base_path,
-            "who": who,
-            "after": after,
-            "report_interval": report_interval,
-            "cancels_job": cancels_job,
-            "end_from_trigger": end_from_trigger,
-            "pull_results": pull_results,
-            "max_results_bytes": max_results_bytes,
-        }
+        self.cancels_job = cancels_job
+        self.end_from_trigger = end_from_trigger
+        self._after = after
+        self._report_interval = report_interval
+        self._pull_results = pull_results
+        self._max_results_bytes = max_results_bytes
+        self._pushed: dict[str, Any] = {}
+        self._push_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another triggerer needs to go on."""
-        return f"{__name__}.{type(self).__name__}", dict(self._arguments)
+        return f"{__name__}.{type(self).__name__}", {
+            "job_name": self.job_name,
+            "base_path": self.base_path,
+            "who": {name: getattr(self.who, name) for name in self.who.__dataclass_fields__},
+            "after": self._after,
+            "report_interval": self._report_interval,
+            "cancels_job": self.cancels_job,
+            "end_from_trigger": self.end_from_trigger,
+            "pull_results": self._pull_results,
+            "max_results_bytes": self._max_results_bytes,
+        }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait for the end of the job."""
+        """Wait for the end of the job, and fire."""
         client = _open(self.base_path)
-        after = self._arguments["after"]
+        self._push_at = time.monotonic() + _PUSH_AFTER_S
         observer = JobObserver(
             client,
             self.job_name,
-            after=datetime.fromisoformat(after) if after else None,
-            report_interval_s=self._arguments["report_interval"],
+            after=datetime.fromisoformat(self._after) if self._after else None,
+            report_interval_s=self._report_interval,
+            tags={"dag_id": self.who.dag_id, "task_id": self.who.task_id},
         )
-        while True:
-            try:
-                view = observer.look()
-            except JobNotFoundError:
-                break
-            if observer.is_over(view):
-                break
-            if observer.has_news(view):
-                news = await asyncio.to_thread(observer.tell, view)
-                self.log.info("%s", news.report)
-            await asyncio.sleep(0.5)
-        yield TriggerEvent({"job_name": self.job_name})  # type: ignore[no-untyped-call] # Airflow's
+        try:
+            view = await self._wait(client, observer)
+        except asyncio.CancelledError:
+            if self.cancels_job and not hasattr(BaseTrigger, "on_kill"):
+                await self._cancel_if_left()
+            raise
+        yield await self._make_event(client, observer, view)
+        # Airflow has it in its list now, and would send it within a second.
+        await finish_anyway(send_events())
 
     async def on_kill(self) -> None:
-        """Cancel the job: somebody cleared or marked the task while it was deferred."""
-        if self._arguments["cancels_job"]:
+        """Cancel the job: somebody cleared or marked the task while it was deferred. Called since Airflow 3.3."""
+        if self.cancels_job:
             reason = f"its task in Airflow was ended (try {self.who.try_number})"
             await asyncio.to_thread(cancel_for, _open(self.base_path), self.job_name, self.who, reason)
+
+    async def _wait(self, client: AirExecutorClient, observer: JobObserver) -> JobView | None:
+        """Return the job when it is over; None if it is gone."""
+        async with _bells.hang(client.job_path(self.job_name)) as bell:
+            look_s = _LOOK_S if bell.is_live else _LOOK_WITHOUT_EVENTS_S
+            while True:
+                # After the bell was hung, or rang: what changes from now on rings it again.
+                pause_s = look_s
+                try:
+                    view = observer.look()
+                except JobNotFoundError:
+                    return None
+                except DamagedFileError as error:
+                    self.log.warning("%s", error)
+                else:
+                    if observer.is_over(view):
+                        return view
+                    if observer.has_news(view):
+                        await self._publish(observer, view)
+                    pause_s = min(look_s, observer.pause_s(view))
+                await asyncio.sleep(_CALM_S)
+                await bell.wait(pause_s)
+
+    async def _publish(self, observer: JobObserver, view: JobView) -> None:
+        global _next_push_at
+        # It reads tasks.json, which may be long: other triggers run on meanwhile.
+        news = await asyncio.to_thread(observer.tell, view)
+        self.log.info("%s", news.report)
+        if time.monotonic() < max(self._push_at, _next_push_at):
+            return
+        _next_push_at = time.monotonic() + _PUSH_SPACING_S
+        changed = {key: value for key, value in news.xcoms.items() if self._pushed.get(key) != value}
+        try:
+            await push_xcoms(self.who, changed)
+            self._pushed.update(changed)
+        except Exception as error:
+            # The worker pushes the final ones.
+            self.log.debug("Airflow did not take the XComs of job %s: %s", self.job_name, error)
+
+    async def _make_event(self, client: AirExecutorClient, observer: JobObserver, view: JobView | None) -> TriggerEvent:
+        # A cancelled job must not be retried, and only a worker can say that.
+        if not self.end_from_trigger or view is None or view.state is JobState.CANCELLED:
+            return TriggerEvent({"job_name": self.job_name})  # type: ignore[no-untyped-call] # Airflow's
+        return await asyncio.to_thread(self._make_end, client, observer, view)
+
+    def _make_end(self, client: AirExecutorClient, observer: JobObserver, view: JobView) -> TriggerEvent:
+        news = observer.tell(view)
+        self.log.info("%s", news.report)
+        if view.state is not JobState.COMPLETED:
+            self.log.error("%s", explain_failure(view, read_glances(client, self.job_name)))
+            return TaskFailedEvent(xcoms=dict(news.xcoms))
+        summary = make_summary(client, view, results_of=self._pull_results, max_results_bytes=self._max_results_bytes)
+        if self.cancels_job:
+            note_taken(client, self.job_name, self.who)
+        return TaskSuccessEvent(xcoms={**news.xcoms, "return_value": summary})
+
+    async def _cancel_if_left(self) -> None:
+        """Do as `on_kill` where Airflow does not tell a person's act from the end of the triggerer: ask for the state."""
+        try:
+            if await has_left(self.who):
+                await self.on_kill()
+        except Exception as error:
+            self.log.warning("Job %s may run on: %s", self.job_name, error)
 
 
 @lru_cache(maxsize=8)

@@ -71,10 +71,14 @@ class WaitsForJob(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the trigger saw the job's end."""
-        job_name = event["job_name"]
+        job_name: str = event["job_name"]
         client = self.hook.get_client()
         observer = self._observe(context, client, job_name, None)
-        return self._finish(context, client, observer, observer.look())
+        view = observer.look()
+        if not view.state.is_terminal:
+            # Somebody has run it again since.
+            return self._defer_until_over(context, job_name, None, float("inf"))
+        return self._finish(context, client, observer, view)
 
     def on_kill(self) -> None:
         """Cancel the job, where it is this task's own."""

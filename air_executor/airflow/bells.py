@@ -1,0 +1,92 @@
+"""Wakes any number of coroutines of one event loop when state.json of their job changes, with one inotify instance for all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from air_executor.store.inotify import Inotify
+
+_log = logging.getLogger(__name__)
+_NAME = "state.json"
+
+
+class Bell:
+    """Rings when the job changes."""
+
+    def __init__(self, *, is_live: bool) -> None:
+        self._rung = asyncio.Event()
+        self.is_live = is_live
+        """False: it never rings, because the system has no watch left; look now and then."""
+
+    def ring(self) -> None:
+        """Wake who waits."""
+        self._rung.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Return True as soon as it has rung since the last call, False after `timeout_s` seconds."""
+        try:
+            await asyncio.wait_for(self._rung.wait(), timeout_s)
+        except asyncio.TimeoutError:
+            return False
+        self._rung.clear()
+        return True
+
+
+class Bells:
+    """The bells of one event loop."""
+
+    def __init__(self) -> None:
+        self._inotify: Inotify | None = None
+        self._by_watch: dict[int, set[Bell]] = {}
+        self._has_complained = False
+
+    @contextlib.asynccontextmanager
+    async def hang(self, directory: Path) -> AsyncIterator[Bell]:
+        """Give a bell for the job in `directory`."""
+        watch = self._watch(directory)
+        bell = Bell(is_live=watch is not None)
+        if watch is None:
+            yield bell
+            return
+        self._by_watch.setdefault(watch, set()).add(bell)
+        try:
+            yield bell
+        finally:
+            self._by_watch[watch].discard(bell)
+            if not self._by_watch[watch]:
+                del self._by_watch[watch]
+                self._unwatch(watch)
+
+    def _watch(self, directory: Path) -> int | None:
+        try:
+            if self._inotify is None:
+                self._inotify = Inotify()
+                asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._ring)
+            return self._inotify.add(directory)
+        except OSError as error:
+            if not self._has_complained:
+                self._has_complained = True
+                _log.warning("file events are not available (%s): jobs are looked at every second", error)
+            return None
+
+    def _unwatch(self, watch: int) -> None:
+        assert self._inotify is not None
+        self._inotify.remove(watch)
+        if not self._by_watch:
+            asyncio.get_running_loop().remove_reader(self._inotify.fileno())
+            self._inotify.close()
+            self._inotify = None
+
+    def _ring(self) -> None:
+        assert self._inotify is not None
+        for arrival in self._inotify.take():
+            if arrival.watch == -1:
+                for bell in {bell for bells in self._by_watch.values() for bell in bells}:
+                    bell.ring()
+            elif arrival.name in (_NAME, ""):
+                for bell in self._by_watch.get(arrival.watch, ()):
+                    bell.ring()
