@@ -45,9 +45,9 @@ _GRANDCHILD = (
 class Engine:
     """A manager of its own and a client."""
 
-    def __init__(self, directory: Path, slots: int) -> None:
+    def __init__(self, directory: Path, slots: int, **settings: float | bool | str) -> None:
         self.client = AirExecutorClient(directory)
-        self.pid = self.client.start_manager(slots=slots)
+        self.pid = self.client.start_manager(slots=slots, **settings)
         # The fork server is there before anything is measured, as the peers' programs are in the page cache.
         self.run("warm-up", ["true"], 1)
 
@@ -82,12 +82,12 @@ class Engine:
 
 
 @contextmanager
-def engine(slots: int) -> Iterator[Engine]:
-    """Run a manager on a new root."""
+def engine(slots: int, **settings: float | bool | str) -> Iterator[Engine]:
+    """Run a manager on a new root; `settings` are those of `ManagerSettings`."""
     with tempfile.TemporaryDirectory() as directory:
         root = Root.open(directory)
         try:
-            yield Engine(Path(directory), slots)
+            yield Engine(Path(directory), slots, **settings)
         finally:
             signal_manager(root, signal.SIGTERM)
             wait_until_stopped(root, 60)

@@ -75,6 +75,7 @@ def check_all(base_path: Path) -> list[Finding]:
         known_root = root
         findings += _guarded("manager", lambda: _check_manager(known_root))
         findings += _guarded("jobs", lambda: _check_jobs(known_root))
+        findings += _guarded("history", lambda: _check_history(known_root))
     return findings
 
 
@@ -292,6 +293,34 @@ def _check_jobs(root: Root) -> Iterator[Finding]:
             yield Finding(Verdict.PROBLEM, "jobs", str(error))
     if not damaged:
         yield Finding(Verdict.OK, "jobs", f"{len(names)} can be read")
+
+
+def _check_history(root: Root) -> Iterator[Finding]:
+    from air_executor.history.location import need_packages, wants_history
+    from air_executor.store.backlog import kept_journals
+    from air_executor.store.history_status import read_history_status
+
+    if not wants_history(root):
+        return
+    try:
+        need_packages()
+    except AirExecutorError as error:
+        yield Finding(Verdict.PROBLEM, "history", str(error), "run `pip install 'air-executor[history]'`")
+        return
+    waiting = len(kept_journals(root))
+    status = read_history_status(root)
+    if status is None:
+        yield Finding(Verdict.OK, "history", f"nothing is recorded yet; journals of {waiting} jobs are kept for it")
+        return
+    if status.error is not None:
+        text = f"could not be recorded at {status.at:%Y-%m-%d %H:%M:%S} UTC: {status.error}"
+        remedy = f"mend that; the journals of {waiting} jobs wait in {root.history}, and are recorded then"
+        yield Finding(Verdict.PROBLEM, "history", text, remedy)
+    else:
+        yield Finding(Verdict.OK, "history", f"is recorded in {status.database}; {waiting} jobs run or wait for it")
+    if status.dropped:
+        text = f"{status.dropped} journals were given up while the database could not be reached"
+        yield Finding(Verdict.WARNING, "history", text, f"remove {root.run / 'history.json'} to forget this")
 
 
 def _existing_parent(path: Path) -> Path:

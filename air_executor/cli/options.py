@@ -98,8 +98,8 @@ class TaskId(_ParamType):
 
 
 def _found(ctx: click.Context, __: click.Parameter, value: str | None) -> Path:
-    # `air-executor --base-path DIR status` says the same as `air-executor status --base-path DIR`.
-    given = value or ctx.find_root().params.get("base_path")
+    # `air-executor --base-path DIR status` says the same as `air-executor status --base-path DIR`; so of commands in groups.
+    given = value or ctx.meta.get(_GIVEN) or ctx.find_root().params.get("base_path")
     ctx.meta[_GIVEN] = given
     return find_base_path(given)
 

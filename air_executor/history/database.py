@@ -9,14 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from air_executor.errors import HistoryError, HistoryNotInstalledError
+import sqlalchemy as sa
+from sqlalchemy.engine.url import URL
+from sqlalchemy.exc import SQLAlchemyError
 
-try:
-    import sqlalchemy as sa
-    from sqlalchemy.engine.url import URL
-    from sqlalchemy.exc import SQLAlchemyError
-except ModuleNotFoundError as error:
-    raise HistoryNotInstalledError from error
+from air_executor.errors import HistoryError
 
 if TYPE_CHECKING:
     from air_executor.store.root import Root

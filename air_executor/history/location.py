@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Any
 
 from air_executor.config import HISTORY_VARIABLE, history_url_of_airflow
-from air_executor.errors import AirExecutorError
+from air_executor.errors import AirExecutorError, HistoryNotInstalledError
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.root import Root
 
@@ -19,6 +20,15 @@ def find_history_url(root: Root) -> str | None:
     :raises DamagedFileError: settings.json cannot be read.
     """
     return os.environ.get(HISTORY_VARIABLE) or _from_settings(root) or history_url_of_airflow()
+
+
+def need_packages() -> None:
+    """See that what the database needs is installed: it comes with an extra.
+
+    :raises HistoryNotInstalledError: it is not.
+    """
+    if find_spec("sqlalchemy") is None or find_spec("alembic") is None:
+        raise HistoryNotInstalledError
 
 
 def wants_history(root: Root) -> bool:

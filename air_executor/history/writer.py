@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from air_executor.errors import AirExecutorError, HistoryError
-from air_executor.history.location import find_history_url
+from air_executor.history.location import find_history_url, need_packages
 from air_executor.store.backlog import drop_oldest
 from air_executor.store.history_status import HistoryStatus, read_history_status, write_history_status
 from air_executor.store.records import utc_now
@@ -56,6 +56,7 @@ def record_until_end(root: Root) -> None:
     :raises HistoryError: the database cannot be used.
     :raises OSError: the disk refused.
     """
+    need_packages()
     from air_executor.history import schema
     from air_executor.history.database import Database
     from air_executor.history.recorder import Recorder
