@@ -6,10 +6,14 @@ hybrid_control_flow.py, does all of it in one task.
 
 from __future__ import annotations
 
+import logging
+
 from airflow.sdk import DAG, task
 
 from air_executor.airflow.hook import AirExecutorHook
 from air_executor.airflow.operators import AirExecutorSubmitOperator
+
+log = logging.getLogger(__name__)
 
 LINE = "=" * 62
 SYMBOLS = {"completed": "✅", "failed": "❌"}
@@ -19,7 +23,7 @@ with DAG(
     description="Demo: Airflow orchestrating Air-Executor jobs",
     schedule=None,
     tags=["air-executor", "demo", "integration"],
-):
+) as dag:
     # Retried or cleared, it goes on with the job that it handed over before, and runs again what failed in it.
     create_job = AirExecutorSubmitOperator(
         task_id="create_air_executor_job",
@@ -40,8 +44,8 @@ with DAG(
     def wait_for_air_executor_completion(job_name: str) -> bool:
         """Wait until the job is over, however it ended: the next task tells how."""
         job = AirExecutorHook().get_client().job(job_name)
-        print(f"📊 Job {job_name} state: {job.state.value}")
-        print(f"   Tasks: {job.tasks.get('completed', 0)}/{job.tasks.get('total', 0)} completed")
+        done, total = job.tasks.get("completed", 0), job.tasks.get("total", 0)
+        log.info("📊 Job %s state: %s\n   Tasks: %d/%d completed", job_name, job.state.value, done, total)
         return job.state.is_terminal
 
     @task
@@ -50,32 +54,33 @@ with DAG(
         client = AirExecutorHook().get_client()
         job = client.job(job_name)
         tasks = client.tasks(job_name)
-        print(LINE)
-        print("🎉 Air-Executor Job Results")
-        print(LINE)
-        print(f"Job Name: {job.name}")
-        print(f"Final State: {job.state.value}")
-        print(f"Created: {job.created_at:%Y-%m-%dT%H:%M:%S.%fZ}")
-        print(f"Updated: {job.updated_at:%Y-%m-%dT%H:%M:%S.%fZ}")
-        print()
-        print("Task Execution Details:")
-        print("-" * len(LINE))
+        lines = [
+            LINE,
+            "🎉 Air-Executor Job Results",
+            LINE,
+            f"Job Name: {job.name}",
+            f"Final State: {job.state.value}",
+            f"Created: {job.created_at:%Y-%m-%dT%H:%M:%S.%fZ}",
+            f"Updated: {job.updated_at:%Y-%m-%dT%H:%M:%S.%fZ}",
+            "",
+            "Task Execution Details:",
+            "-" * len(LINE),
+        ]
         for each in tasks:
-            print(f"{SYMBOLS.get(each.status.value, '⚪')} {each.id}: {each.status.value}")
-            print(f"   Command: {' '.join((each.command, *each.args))}")
+            lines.append(f"{SYMBOLS.get(each.status.value, '⚪')} {each.id}: {each.status.value}")
+            lines.append(f"   Command: {' '.join((each.command, *each.args))}")
             if each.started_at:
-                print(f"   Started: {each.started_at:%Y-%m-%d %H:%M:%S.%f}")
+                lines.append(f"   Started: {each.started_at:%Y-%m-%d %H:%M:%S.%f}")
             if each.completed_at:
-                print(f"   Completed: {each.completed_at:%Y-%m-%d %H:%M:%S.%f}")
+                lines.append(f"   Completed: {each.completed_at:%Y-%m-%d %H:%M:%S.%f}")
             if each.error:
-                print(f"   Error: {each.error}")
-            print()
-        print(LINE)
+                lines.append(f"   Error: {each.error}")
+            lines.append("")
+        # One message: what a task prints line by line comes into the log beside it, and may be torn apart.
+        log.info("\n%s", "\n".join([*lines, LINE]))
         if job.state.value != "completed":
             reasons = [f"{each.id}: {each.error}" for each in tasks if each.status.value == "failed"]
-            raise RuntimeError(
-                f"Air-Executor job {job.name} {job.state.value}: {'; '.join(reasons) or job.error or 'no reason is known'}"
-            )
+            raise RuntimeError(f"Air-Executor job {job.name} {job.state.value}: {'; '.join(reasons) or job.error}")
         return {each.id: each.status.value for each in tasks}
 
     wait_for_air_executor_completion(create_job.output) >> get_air_executor_results(create_job.output)

@@ -66,7 +66,7 @@ with DAG(
     description="Submit and monitor Air-Executor jobs",
     schedule=None,
     tags=["air-executor", "example"],
-):
+) as dag:
     create_job = PythonOperator(task_id="create_air_executor_job", python_callable=create_air_executor_job)
 
     wait_for_job = PythonSensor(

@@ -27,7 +27,7 @@ with DAG(
     description="Airflow hands over to Air-Executor, which finds its own tasks, and takes control back",
     schedule=None,
     tags=["air-executor", "hybrid"],
-):
+) as dag:
     # --- Airflow: what is known beforehand
 
     @task
@@ -72,7 +72,7 @@ with DAG(
 
     # --- Airflow again: what to do with the outcome
 
-    @task
+    @task(show_return_value_in_logs=False)
     def validate_results(summary: dict, workspace: str, arrived: int) -> dict[str, dict[str, int]]:
         """Check that nothing is missing and nothing was counted twice; return what each customer ordered."""
         counts = summary["counts"]

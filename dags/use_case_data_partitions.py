@@ -26,7 +26,7 @@ with DAG(
     schedule=None,
     tags=["air-executor", "use-case"],
     params={"days": Param(14, type="integer", minimum=1, maximum=366, description="partitions of the dataset")},
-):
+) as dag:
 
     @task
     def make_dataset(run_id: str, params: dict) -> dict:

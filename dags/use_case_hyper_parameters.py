@@ -23,7 +23,7 @@ with DAG(
     description="Train models with all combinations of parameters, evaluate them, keep the best",
     schedule=None,
     tags=["air-executor", "use-case"],
-):
+) as dag:
 
     @task
     def prepare_data(run_id: str) -> str:

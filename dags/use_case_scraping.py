@@ -24,7 +24,7 @@ with DAG(
     description="Scrape all pages of a local web shop, however many there are",
     schedule=None,
     tags=["air-executor", "use-case"],
-):
+) as dag:
 
     @task
     def set_up_storage(run_id: str) -> str:
@@ -82,7 +82,7 @@ with DAG(
         max_parallel=4,
     )
 
-    @task
+    @task(show_return_value_in_logs=False)
     def deduplicate(directory: str) -> list[dict]:
         """Return each article once: some are shown on several pages."""
         pages = [json.loads(path.read_text()) for path in Path(directory, "pages").glob("*.json")]

@@ -27,7 +27,7 @@ with DAG(
     schedule=None,
     tags=["air-executor", "use-case"],
     params={"bug": Param(False, type="boolean", description="put a bug into the project first")},
-):
+) as dag:
 
     @task
     def build(run_id: str, params: dict) -> str:
