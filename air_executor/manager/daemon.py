@@ -91,10 +91,11 @@ class Manager:
 
         :raises ManagerRunningError: another manager holds the root.
         """
-        lock = ManagerLock(self._root)
-        become_subreaper()
-        self._board.history.switch(on=self._settings.history)
         with self._wake_by_signals():
+            # Now, as who sees the lock held may send a signal at once.
+            lock = ManagerLock(self._root)
+            become_subreaper()
+            self._board.history.switch(on=self._settings.history)
             _log.info("manager (pid %d) of %s: %d slots", os.getpid(), self._root.path, self._settings.slots)
             self._metrics.apply(self._settings.metrics_host, self._settings.metrics_port)
             try:
