@@ -69,6 +69,11 @@ def get_key(workload: Any) -> Any:
     return workload.ti.key if hasattr(workload, "ti") else workload.callback.key
 
 
+def get_queue(workload: Any) -> str | None:
+    """Return the queue of a workload; None for those that have none, as callbacks."""
+    return getattr(getattr(workload, "ti", None), "queue", None)
+
+
 def get_states(workload: Any) -> tuple[Any, Any, Any]:
     """Return the states that say of a workload that it runs, has succeeded, has failed; the first may be None."""
     if hasattr(workload, "success_state"):

@@ -26,6 +26,7 @@ from air_executor.airflow.fault_log import FaultLog
 from air_executor.airflow.manager_keeper import ManagerKeeper
 from air_executor.airflow.options import Options, read_base_path, read_options
 from air_executor.airflow.outcome import Outcome, Verdict
+from air_executor.airflow.queue_environments import QueueEnvironments
 from air_executor.airflow.tracked_jobs import TrackedJob, TrackedJobs
 from air_executor.airflow.workload_job import make_job
 from air_executor.client import AirExecutorClient
@@ -70,7 +71,7 @@ class AirExecutorExecutor(BaseExecutor):
         self._dismissed = DismissedJobs(self._faults)
         self._adopter = Adopter(self._jobs, self._hold_adopted, self._faults)
         self._client: AirExecutorClient | None = None
-        self._environment: str | None = None
+        self._environments: QueueEnvironments | None = None
         self._keeper: ManagerKeeper | None = None
         self._watch: Any = None
         self._dispatched = 0
@@ -240,17 +241,22 @@ class AirExecutorExecutor(BaseExecutor):
         if self._keeper is None:  # not started: an instance that only reads logs
             return client
         snapshot = take_snapshot(team_name=getattr(self, "team_name", None))
-        self._environment = client.save_environment(snapshot.python, snapshot.variables, snapshot.cwd)
+        self._environments = QueueEnvironments(
+            self._options.queue_environments,
+            snapshot,
+            lambda each: client.save_environment(each.python, each.variables, each.cwd),
+        )
         self._client = client
-        client.warm_up(self._environment)
+        client.warm_up(self._environments.default)
         return client
 
     def _dispatch(self, key: Any, workload: Any) -> None:
         client = self._open()
+        assert self._environments is not None  # since this executor was started
         running, success, failure = compat.get_states(workload)
         job = make_job(
             workload,
-            environment=str(self._environment),
+            environment=self._environments.find(compat.get_queue(workload)),
             memory_limit_bytes=self._options.task_memory_limit_bytes,
         )
         name = client.submit(job.spec, job.attachments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -131,6 +133,14 @@ OPTION_DESCRIPTIONS = (
         "Memory that all learned modules may take together, in bytes or with K, M, G or T. 0 means no limit.",
     ),
     OptionDescription(
+        "queue_environments",
+        "string",
+        "",
+        "Run the tasks of some queues with another Python: JSON that gives the path of an interpreter by queue. Airflow "
+        "and Air-Executor must be installed there. Each such environment has a warm parent of its own.",
+        '{"ml": "/opt/ml/bin/python"}',
+    ),
+    OptionDescription(
         "immortal_objects",
         "boolean",
         "True",
@@ -168,6 +178,8 @@ class Options:
     preload_allow: tuple[str, ...]
     preload_deny: tuple[str, ...]
     preload_memory_limit_bytes: int | None
+    queue_environments: dict[str, str]
+    """Path of an interpreter by queue."""
     immortal_objects: bool
     prompt_exit: bool
 
@@ -192,6 +204,7 @@ def read_options(read: ReadOption, environ: dict[str, str] | Any) -> Options:
         preload_allow=_parse_modules(read, "preload_allow"),
         preload_deny=_parse_modules(read, "preload_deny"),
         preload_memory_limit_bytes=_parse_size(read, "preload_memory_limit"),
+        queue_environments=_parse_environments(read, "queue_environments"),
         immortal_objects=_parse_boolean(read, "immortal_objects"),
         prompt_exit=_parse_boolean(read, "prompt_exit"),
     )
@@ -235,6 +248,24 @@ def _parse_modules(read: ReadOption, name: str) -> tuple[str, ...]:
                 f"[{SECTION}] {name}: {word!r} is no name or pattern of modules; use such as pandas or google.cloud.*"
             )
     return words
+
+
+def _parse_environments(read: ReadOption, name: str) -> dict[str, str]:
+    text = _read(read, name)
+    try:
+        found = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(python, str) for python in found.values()):
+        raise ConfigurationError(
+            f'[{SECTION}] {name} = {text[:200]!r}: use JSON of queue and interpreter, as {{"ml": "/opt/ml/bin/python"}}'
+        )
+    for queue, python in found.items():
+        if not os.path.isabs(python) or not python.isprintable():
+            raise ConfigurationError(
+                f"[{SECTION}] {name}: queue {queue!r} needs the absolute path of an interpreter, not {python!r}"
+            )
+    return found
 
 
 def _parse_size(read: ReadOption, name: str) -> int | None:

@@ -18,6 +18,8 @@ class Standing(str, Enum):
     """Loaded ahead of tasks."""
     DENIED = "denied"
     """Something speaks against it; tasks import it themselves."""
+    FRESH = "fresh"
+    """It belongs to no installed package, so that it may change; tasks import it themselves."""
     WAITING = "waiting"
     """Enough tasks import it; its trial comes when nothing runs."""
     SEEN = "seen"
@@ -52,6 +54,12 @@ def explain_module(learned: Learned, module: str, now: datetime) -> Explanation:
     culprit = preload.covers(learned.denied, module)
     if culprit is not None:
         return _explain_denial(culprit, module, learned.denied[culprit])
+    if module in learned.shadowed and module not in learned.seen:
+        return Explanation(
+            Standing.FRESH,
+            "read fresh by each task: it comes from outside of installed packages (a DAG folder, a bundle, a plugin, an editable "
+            "install), so it may change",
+        )
     reason = preload.why_not(learned, module)
     if reason is not None:
         return Explanation(Standing.DENIED, f"each task imports it itself: {reason}", _REMEDIES["shadowed"])
