@@ -24,6 +24,7 @@ class Part:
 
 PARTS = (
     Part("side_by_side", "four executors of Airflow on the same DAGs", 60, 3),
+    Part("hybrid", "1,237 tasks that a DAG finds: handed over, and as mapped tasks", 20, None),
     Part("engine", "the job engine beside the usual runners of small commands", 20, 1),
 )
 

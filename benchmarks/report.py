@@ -72,6 +72,11 @@ def show_range(values: Sequence[float]) -> str:
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def median_of(values: Sequence[float]) -> float:
+    """Return the median; what is too short to measure counts as a millionth, so that ratios can be made."""
+    return max(statistics.median(values), 1e-6)
+
+
 def show_verdict(is_reached: bool) -> str:
     """Return what stands beside a goal."""
     return "met" if is_reached else "**missed**"

@@ -6,25 +6,25 @@ Each executor has an environment and a database of its own; per round it gets a 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import random
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.databases import Databases, databases
+from benchmarks.databases import databases
 from benchmarks.environments import PROJECT, EnvironmentUnavailableError
 from benchmarks.executors import EXECUTORS, Executor
 from benchmarks.job_files import measure_scheduler_side_ms
-from benchmarks.measured_site import MeasuredSite, Sizes, broker_for
+from benchmarks.measured_site import Sizes
 from benchmarks.pictures import draw_all
 from benchmarks.report import describe_machine, new_result_file, now, write_into
 from benchmarks.runs import Numbers
 from benchmarks.side_by_side_report import BEGIN, END, render
+from benchmarks.sites import Sites
 from benchmarks.stopping import clean_up_on_signals
 from benchmarks.workloads import WORKLOADS
 
@@ -36,54 +36,6 @@ _SITE_S = 45
 """To start a site and to stop it."""
 _QUICK = Sizes(width=32, length=6, heavy=16, singles=3)
 _QUICK_WORKLOADS = ("independent", "chain", "pandas", "memory")
-
-
-class SideBySide:
-    """The sites of one benchmark: one after the other, never two at a time."""
-
-    def __init__(self, directory: Path, server: Databases, sizes: Sizes) -> None:
-        """Prepare; everything is written under `directory`."""
-        self._directory = directory
-        self._server = server
-        self._sizes = sizes
-        self._urls: dict[str, str] = {}
-
-    @contextlib.contextmanager
-    def site(self, key: str, name: str, dags_folder: Path = DAGS, **options: Any) -> Iterator[MeasuredSite]:
-        """Start an Airflow with one executor, and stop all of it.
-
-        :param name: of its directory.
-        """
-        executor = EXECUTORS[key]
-        executor.environment.install()
-        is_migrated = key in self._urls
-        # One database an executor: its tables may be those of its own provider.
-        url = self._urls[key] if is_migrated else self._server.create(key)
-        with broker_for(executor) as broker:
-            site = MeasuredSite(
-                self._directory / name,
-                executor,
-                dags_folder=dags_folder,
-                database_url=url,
-                is_migrated=is_migrated,
-                variables=self._sizes.variables(),
-                broker=broker,
-                **options,
-            )
-            with site:
-                self._urls[key] = url
-                yield site
-
-    def measure(self, key: str, round_number: int, workloads: Sequence[str]) -> Numbers:
-        """Return the numbers of one executor in one round."""
-        numbers: Numbers = {}
-        with self.site(key, f"round-{round_number}-{key}") as site:
-            site.api.wait_for_dags(sorted({dag for name in workloads for dag in WORKLOADS[name].dags}))
-            for name in workloads:
-                found = WORKLOADS[name].measure(site, self._sizes)
-                numbers |= found
-                print("  " + "; ".join(f"{what} {_brief(value)}" for what, value in found.items()), flush=True)
-        return numbers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,14 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for key in executors:
         _install(EXECUTORS[key], key, result)
     with databases(options.database_url) as server:
-        benchmark = SideBySide(file.parent, server, sizes)
+        sites = Sites(file.parent, server, sizes.variables())
         for number in range(1, options.rounds + 1):
             order = shuffled.sample(executors, len(executors))
             result["order"].append(order)
             for key in order:
                 if key not in result["unavailable"]:
                     print(f"round {number} of {options.rounds}: {EXECUTORS[key].name}", flush=True)
-                    _measure(benchmark, key, number, workloads, result)
+                    _try_round(sites, key, number, workloads, sizes, result)
                     file.write_text(json.dumps(result, indent=2) + "\n")
     _publish(result, is_written=not options.quick and not options.keep_page)
     print(f"All numbers: {file.relative_to(PROJECT)}")
@@ -184,13 +136,33 @@ def _install(executor: Executor, key: str, result: dict[str, Any]) -> None:
         result["unavailable"][key] = f"cannot be installed: {error}"
 
 
-def _measure(benchmark: SideBySide, key: str, number: int, workloads: Sequence[str], result: dict[str, Any]) -> None:
+def measure_round(sites: Sites, key: str, number: int, workloads: Sequence[str], sizes: Sizes) -> Numbers:
+    """Return the numbers of one executor in one round."""
+    numbers: Numbers = {}
+    with sites.site(key, f"round-{number}-{key}", DAGS) as site:
+        site.api.wait_for_dags(sorted({dag for name in workloads for dag in WORKLOADS[name].dags}))
+        for name in workloads:
+            found = WORKLOADS[name].measure(site, sizes)
+            numbers |= found
+            print("  " + "; ".join(f"{what} {_brief(value)}" for what, value in found.items()), flush=True)
+    return numbers
+
+
+def _try_round(
+    sites: Sites, key: str, number: int, workloads: Sequence[str], sizes: Sizes, result: dict[str, Any]
+) -> None:
     try:
-        result["rounds"][key].append(benchmark.measure(key, number, workloads))
+        result["rounds"][key].append(measure_round(sites, key, number, workloads, sizes))
     except Exception as error:
         # It is named in the report; the others are measured all the same.
         traceback.print_exc()
-        result["unavailable"][key] = f"failed in round {number}: {str(error).strip().splitlines()[0][:300]}"
+        result["unavailable"][key] = f"failed in round {number}: {_summarise(error)}"
+
+
+def _summarise(error: Exception) -> str:
+    # What failed is in the first line, and why, where a log is quoted, in the last.
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ... ".join(dict.fromkeys((lines[0][:300], lines[-1][:300])))
 
 
 def _publish(result: dict[str, Any], is_written: bool) -> None:
