@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from air_executor.client import AirExecutorClient, JobView, TaskView
 from air_executor.core.explanation import JobFacts, ManagerFacts, explain_task
@@ -185,7 +185,11 @@ def make_router(
         find(name, may)
         return _encoded(make_timeline(shelf.reader.tasks(name), limit))
 
-    @router.get("/jobs/{name}/events", response_class=StreamingResponse)
+    @router.get(
+        "/jobs/{name}/events",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    )
     def follow_job(name: str, may: MayRead = asked) -> StreamingResponse:
         """Stream events: `progress` at once and whenever it changed, `end` when the job is over."""
         find(name, may)
@@ -243,10 +247,13 @@ class _Shelf:
 
 
 def _get(router: APIRouter, path: str, kind: type[msgspec.Struct] | None = None) -> Callable[[Any], Any]:
-    """Add a route for GET, and the same for HEAD."""
+    """Add a route for GET that answers this kind of JSON, else text, and the same for HEAD."""
 
     def add(endpoint: Callable[..., Response]) -> Callable[..., Response]:
-        router.add_api_route(path, endpoint, response_model=None if kind is None else model_of(kind))
+        if kind is None:
+            router.add_api_route(path, endpoint, response_class=PlainTextResponse)
+        else:
+            router.add_api_route(path, endpoint, response_model=model_of(kind))
         router.add_api_route(path, endpoint, methods=["HEAD"], response_model=None, include_in_schema=False)
         return endpoint
 

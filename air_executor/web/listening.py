@@ -58,30 +58,28 @@ def listening_on_file(path: Path) -> Iterator[socket.socket]:
     :raises ConfigurationError: the directory is open to others, or the file cannot be used.
     """
     _check_directory(path.parent)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_left_over(path)
-        # The directory keeps others out; this keeps them out as well if somebody opens the directory later.
-        mask = os.umask(0o177)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         try:
-            listener.bind(os.fspath(path))
+            _remove_left_over(path)
+            # The directory keeps others out; this keeps them out as well if somebody opens the directory later.
+            mask = os.umask(0o177)
+            try:
+                listener.bind(os.fspath(path))
+            finally:
+                os.umask(mask)
+            listener.listen(_BACKLOG)
+            ours = os.lstat(path)
+        except OSError as error:
+            raise ConfigurationError(
+                f"--socket {path}: cannot be used ({error.strerror or error}); choose another path"
+            ) from error
+        try:
+            yield listener
         finally:
-            os.umask(mask)
-        listener.listen(_BACKLOG)
-        ours = os.lstat(path)
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(
-            f"--socket {path}: cannot be used ({error.strerror or error}); choose another path"
-        ) from error
-    try:
-        yield listener
-    finally:
-        listener.close()
-        with contextlib.suppress(OSError):
-            # Not that of a server that took the place.
-            if os.path.samestat(os.lstat(path), ours):
-                path.unlink()
+            with contextlib.suppress(OSError):
+                # Not that of a server that took the place.
+                if os.path.samestat(os.lstat(path), ours):
+                    path.unlink()
 
 
 def _check_directory(directory: Path) -> None:

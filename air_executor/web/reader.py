@@ -7,8 +7,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -19,6 +18,7 @@ from air_executor.core.names import check_job_name
 from air_executor.core.progress import Progress
 from air_executor.errors import AirExecutorError, DamagedFileError, JobNotFoundError
 from air_executor.store.files import decode_json, read_bytes
+from air_executor.store.root import Root
 from air_executor.web.answers import show_task
 from air_executor.web.rates import Rates
 from air_executor.web.view_cache import ViewCache
@@ -26,7 +26,9 @@ from air_executor.web.view_cache import ViewCache
 T = TypeVar("T")
 
 _LIST_REUSE_S = 0.25
-"""A list of all jobs is not older; the manager writes views as often."""
+"""A list of all jobs is used this long; the manager writes views as often."""
+_LIST_SHARE = 10.0
+"""And so many times longer than it took to make."""
 _MAX_JOBS = 20_000
 _MAX_TASK_BYTES = 128 * 1024 * 1024
 # A decoded task takes about four times the memory of its JSON.
@@ -44,6 +46,7 @@ class _Shown(msgspec.Struct, gc=False):
 
 class _Jobs(NamedTuple):
     read_at: float
+    took_s: float
     jobs: list[JobView]
 
 
@@ -60,7 +63,7 @@ class JobReader:
         self._tasks: ViewCache[tuple[int, list[TaskView]]] = ViewCache(
             _MAX_TASK_BYTES // 2, lambda item: item[0] * _DECODED_FACTOR
         )
-        self._jobs = _Jobs(float("-inf"), [])
+        self._jobs = _Jobs(float("-inf"), 0.0, [])
         self._listing = threading.Lock()
 
     def job(self, name: str) -> JobView:
@@ -70,29 +73,18 @@ class JobReader:
         :raises JobNotFoundError: there is no such job.
         :raises DamagedFileError: its files cannot be read.
         """
-        job = self._look(name, "state.json", self._states, lambda _: self._read_job(name))
-        if job.tasks:
-            return job
-        # Written by hand, and no manager has counted yet.
-        try:
-            counts = Counter(task.status.value for task in self.tasks(name))
-        except (DamagedFileError, JobNotFoundError):
-            return job
-        return msgspec.structs.replace(job, tasks={"total": counts.total(), **counts})
+        return self._counted(self._look(name, "state.json", self._states, self._read_job))
 
     def jobs(self) -> list[JobView]:
         """Return all jobs in jobs/ that can be read, those that changed last first."""
         with self._listing:
-            if time.monotonic() - self._jobs.read_at > _LIST_REUSE_S:
-                found = []
-                for name in self.client.job_names():
-                    try:
-                        found.append(self.job(name))
-                    except (AirExecutorError, OSError):
-                        # `air-executor doctor` tells of those.
-                        continue
+            begin = time.monotonic()
+            # Of very many jobs a list is used longer: however many ask, most of the time is left for other work.
+            if begin - self._jobs.read_at > max(_LIST_REUSE_S, _LIST_SHARE * self._jobs.took_s):
+                found = list(self._find_all())
                 found.sort(key=lambda job: job.updated_at, reverse=True)
-                self._jobs = _Jobs(time.monotonic(), found)
+                now = time.monotonic()
+                self._jobs = _Jobs(now, now - begin, found)
             return self._jobs.jobs
 
     def progress(self, job: JobView) -> Progress:
@@ -104,44 +96,68 @@ class JobReader:
 
         :raises: as `job`.
         """
-        return self._look(name, "tasks.json", self._tasks, lambda path: self._read_tasks(name, path))[1]
+        return self._look(name, "tasks.json", self._tasks, self._read_tasks)[1]
 
     def tasks_json(self, name: str) -> bytes:
         """Return tasks.json as it is shown.
 
         :raises: as `job`.
         """
-        return self._look(name, "tasks.json", self._raw, lambda path: self._read_raw(name, path))
+        return self._look(name, "tasks.json", self._raw, self._read_raw)
 
     def hide_paths(self, text: str) -> str:
         """Return a message without where the base path lies."""
         return text.replace(f"{self._base}/", "").replace(self._base, "the base path")
 
-    def _look(self, name: str, file: str, cache: ViewCache[T], read: Callable[[Path], T]) -> T:
+    def _find_all(self) -> Iterator[JobView]:
+        for name in Root(self.client.base_path).job_names():
+            try:
+                yield self._counted(self._states.get(f"{self._directories[0]}/{name}/state.json", self._read_job))
+            except (AirExecutorError, OSError):
+                # `air-executor doctor` tells of those.
+                continue
+
+    def _look(self, name: str, file: str, cache: ViewCache[T], read: Callable[[str], T]) -> T:
         check_job_name(name)
         # Twice: a job may move to the archive between the first place and the second.
         for directory in self._directories * 2:
-            path = os.path.join(directory, name, file)
             try:
-                return cache.get(path, partial(read, Path(path)))
+                return cache.get(f"{directory}/{name}/{file}", read)
             except (FileNotFoundError, NotADirectoryError, JobNotFoundError):
                 continue
-        raise JobNotFoundError(f"there is no job {name} (no {file}): `air-executor jobs` lists them")
+        what = "" if file == "state.json" else f" with a {file}"
+        raise JobNotFoundError(f"there is no job {name}{what}: `air-executor jobs` lists them")
 
-    def _read_job(self, name: str) -> JobView:
-        job = self.client.job(name)
+    def _counted(self, job: JobView) -> JobView:
+        if job.tasks:
+            return job
+        # Written by hand, and no manager has counted yet.
+        try:
+            counts = Counter(task.status.value for task in self.tasks(job.name))
+        except (DamagedFileError, JobNotFoundError):
+            return job
+        return msgspec.structs.replace(job, tasks={"total": sum(counts.values()), **counts})
+
+    def _read_job(self, path: str) -> JobView:
+        job = self.client.job(_name_in(path))
+        # What somebody else wrote into the file may be another one.
+        job.name = _name_in(path)
         if job.error is not None:
             job.error = self.hide_paths(job.error)
         return job
 
-    def _read_tasks(self, name: str, path: Path) -> tuple[int, list[TaskView]]:
-        return os.stat(path).st_size, [show_task(task) for task in self.client.tasks(name)]
+    def _read_tasks(self, path: str) -> tuple[int, list[TaskView]]:
+        return os.stat(path).st_size, [show_task(task) for task in self.client.tasks(_name_in(path))]
 
-    def _read_raw(self, name: str, path: Path) -> bytes:
-        content, _ = read_bytes(path)
+    def _read_raw(self, path: str) -> bytes:
+        content, _ = read_bytes(Path(path))
         with contextlib.suppress(DamagedFileError):
-            decode_json(content, list[_Shown], path)
+            decode_json(content, list[_Shown], Path(path))
             if content.startswith(_OURS):
                 # As the manager wrote it: decoding and encoding 10,000 tasks takes longer than sending them.
                 return content
-        return msgspec.json.encode(self.tasks(name))
+        return msgspec.json.encode(self.tasks(_name_in(path)))
+
+
+def _name_in(path: str) -> str:
+    return path.rsplit("/", 2)[1]

@@ -35,8 +35,8 @@ class ViewCache(Generic[T]):
         # Of many who ask for a view that has just changed, one reads it; views of other jobs need not wait for that.
         self._reading = tuple(threading.Lock() for _ in range(_STRIPES))
 
-    def get(self, path: str, read: Callable[[], T]) -> T:
-        """Return what `read` makes of the file, read anew if the file is another one than last time.
+    def get(self, path: str, read: Callable[[str], T]) -> T:
+        """Return what `read` makes of the file at a path, read anew if the file is another one than last time.
 
         :raises FileNotFoundError: there is no such file.
         """
@@ -52,7 +52,7 @@ class ViewCache(Generic[T]):
                 entry = self._find(path, identity)
             if entry is not None:
                 return entry.value
-            value = read()
+            value = read(path)
             with self._lock:
                 self._keep(path, _Entry(identity, value, self._cost(value)))
             return value
