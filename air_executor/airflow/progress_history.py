@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from air_executor.airflow.progress_report import TaskGlance
 from air_executor.core.progress import Progress
-from air_executor.core.states import TaskStatus
 
 MAX_POINTS = 200
 Point = dict[str, Any]
@@ -51,21 +51,20 @@ def reconstruct(tasks: Iterable[TaskGlance]) -> list[Point]:
 
     A task that ran several times counts as running from its last start.
     """
-    changes: list[tuple[datetime, int, int, int, int]] = []
+    changes: list[tuple[datetime, Counter[str]]] = []
     for task in tasks:
         if task.created_at is not None:
-            changes.append((task.created_at, 1, 0, 0, 0))
+            changes.append((task.created_at, Counter(total=1, pending=1)))
         if task.started_at is not None:
-            changes.append((task.started_at, 0, 0, 1, 0))
+            changes.append((task.started_at, Counter(running=1, pending=-1)))
         if task.completed_at is not None and task.status.is_terminal:
-            has_completed = task.status is TaskStatus.COMPLETED
-            was_running = task.started_at is not None
-            changes.append((task.completed_at, 0, int(has_completed), -int(was_running), int(not has_completed)))
+            before = "pending" if task.started_at is None else "running"
+            changes.append((task.completed_at, Counter({task.status.value: 1, before: -1})))
     points: list[Point] = []
-    total = completed = running = failed = 0
-    for at, more, done, started, lost in sorted(changes, key=lambda change: change[0]):
-        total, completed, running, failed = total + more, completed + done, running + started, failed + lost
-        point = _point(at, total, completed, running, failed, total - completed - running - failed)
+    now: Counter[str] = Counter()
+    for at, change in sorted(changes, key=lambda each: each[0]):
+        now.update(change)
+        point = _point(at, now["total"], now["completed"], now["running"], now["failed"], now["pending"])
         if points and points[-1]["timestamp"] == point["timestamp"]:
             points[-1] = point
         else:

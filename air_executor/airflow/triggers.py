@@ -49,6 +49,7 @@ class AirExecutorJobTrigger(BaseTrigger):
         report_interval: float = DEFAULT_REPORT_INTERVAL_S,
         cancels_job: bool = False,
         end_from_trigger: bool = False,
+        pushes_result: bool = True,
         pull_results: bool | list[str] = True,
         max_results_bytes: int = DEFAULT_MAX_RESULTS_BYTES,
     ) -> None:
@@ -58,6 +59,7 @@ class AirExecutorJobTrigger(BaseTrigger):
         :param after: ISO 8601; an end that is not later is the one before the job was run again.
         :param cancels_job: cancel the job when somebody clears or marks the task.
         :param end_from_trigger: end the task from here, without a worker; a job that was cancelled still takes one.
+        :param pushes_result: store the summary as XCom when it ends from here.
         """
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's
         self.job_name = job_name
@@ -66,6 +68,7 @@ class AirExecutorJobTrigger(BaseTrigger):
         self.cancels_job = cancels_job
         self.end_from_trigger = end_from_trigger
         self._after = after
+        self._pushes_result = pushes_result
         self._report_interval = report_interval
         self._pull_results = pull_results
         self._max_results_bytes = max_results_bytes
@@ -82,6 +85,7 @@ class AirExecutorJobTrigger(BaseTrigger):
             "report_interval": self._report_interval,
             "cancels_job": self.cancels_job,
             "end_from_trigger": self.end_from_trigger,
+            "pushes_result": self._pushes_result,
             "pull_results": self._pull_results,
             "max_results_bytes": self._max_results_bytes,
         }
@@ -152,21 +156,31 @@ class AirExecutorJobTrigger(BaseTrigger):
             self.log.debug("Airflow did not take the XComs of job %s: %s", self.job_name, error)
 
     async def _make_event(self, client: AirExecutorClient, observer: JobObserver, view: JobView | None) -> TriggerEvent:
+        go_on = TriggerEvent({"job_name": self.job_name})  # type: ignore[no-untyped-call] # Airflow's
         # A cancelled job must not be retried, and only a worker can say that.
         if not self.end_from_trigger or view is None or view.state is JobState.CANCELLED:
-            return TriggerEvent({"job_name": self.job_name})  # type: ignore[no-untyped-call] # Airflow's
-        return await asyncio.to_thread(self._make_end, client, observer, view)
-
-    def _make_end(self, client: AirExecutorClient, observer: JobObserver, view: JobView) -> TriggerEvent:
-        news = observer.tell(view)
+            return go_on
+        news = await asyncio.to_thread(observer.tell, view)
         self.log.info("%s", news.report)
         if view.state is not JobState.COMPLETED:
             self.log.error("%s", explain_failure(view, read_glances(client, self.job_name)))
-            return TaskFailedEvent(xcoms=dict(news.xcoms))
-        summary = make_summary(client, view, results_of=self._pull_results, max_results_bytes=self._max_results_bytes)
+            return TaskFailedEvent()
+        try:
+            await self._hand_back(client, view)
+        except Exception as error:
+            self.log.warning("A worker has to end this task, because its result could not be stored: %s", error)
+            return go_on
+        return TaskSuccessEvent()
+
+    async def _hand_back(self, client: AirExecutorClient, view: JobView) -> None:
+        if self._pushes_result:
+            summary = await asyncio.to_thread(
+                make_summary, client, view, results_of=self._pull_results, max_results_bytes=self._max_results_bytes
+            )
+            # Not as XComs of the event: Airflow would hand on their JSON as text.
+            await push_xcoms(self.who, {"return_value": summary})
         if self.cancels_job:
             note_taken(client, self.job_name, self.who)
-        return TaskSuccessEvent(xcoms={**news.xcoms, "return_value": summary})
 
     async def _cancel_if_left(self) -> None:
         """Do as `on_kill` where Airflow does not tell a person's act from the end of the triggerer: ask for the state."""

@@ -121,6 +121,7 @@ class WaitsForJob(BaseOperator):
             report_interval=self._report_interval_s,
             cancels_job=self._cancels_job,
             end_from_trigger=ends_itself,
+            pushes_result=self.do_xcom_push,
             pull_results=self.pull_results if isinstance(self.pull_results, bool) else sorted(self.pull_results),
             max_results_bytes=self.max_results_bytes,
         )
