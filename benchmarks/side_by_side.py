@@ -35,6 +35,7 @@ DAGS = PROJECT / "benchmarks" / "dags"
 _SITE_S = 45
 """To start a site and to stop it."""
 _QUICK = Sizes(width=32, length=6, heavy=16, singles=3)
+_QUICK_EXECUTORS = ("air", "local")
 _QUICK_WORKLOADS = ("independent", "chain", "pandas", "memory")
 
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "workloads": workloads,
         "order": [],
         "versions": {},
-        "unavailable": {key: "left out by option" for key in EXECUTORS if key not in executors},
+        "unavailable": {key: _left_out(options) for key in EXECUTORS if key not in executors},
         "rounds": {key: [] for key in executors},
         "job_files": measure_scheduler_side_ms(),
     }
@@ -104,7 +105,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--render", type=Path, metavar="RESULT", help="write docs from an earlier result.json instead")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 3)
-    options.executors = options.executors or list(EXECUTORS)
+    options.executors = options.executors or list(_QUICK_EXECUTORS if options.quick else EXECUTORS)
     options.workloads = options.workloads or list(_QUICK_WORKLOADS if options.quick else WORKLOADS)
     return options
 
@@ -125,6 +126,10 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return value
+
+
+def _left_out(options: argparse.Namespace) -> str:
+    return "left out; name it with --executors" if options.quick else "left out by --executors"
 
 
 def _install(executor: Executor, key: str, result: dict[str, Any]) -> None:
