@@ -65,6 +65,8 @@ class JournalReader:
                 break
             events.append(event)
             good += len(line) + 1
+        if not events and b"\n" in content and not self._is_as_read():
+            raise JournalChangedError
         if not journal and events:
             journal = f"{zlib.crc32(content[: content.index(10)]):08x}"
         self.position = Position(journal, size + good, zlib.crc32(content[:good], checksum))
@@ -85,6 +87,18 @@ class JournalReader:
                 return None
             events += found
         return events if self.position == position else None
+
+    def _is_as_read(self) -> bool:
+        """Claim that what was read is still there: then the next line is damaged, and no more comes of the journal."""
+        checksum = place = 0
+        with self._opened() as fd:
+            while place < self.position.size:
+                content = os.pread(fd, min(_CHUNK_BYTES, self.position.size - place), place)
+                if not content:
+                    return False
+                checksum = zlib.crc32(content, checksum)
+                place += len(content)
+        return checksum == self.position.checksum
 
     def _read_lines(self, size: int, limit: int, end: int) -> bytes:
         """Return bytes from `size` on, with at least one whole line, if there is one."""
