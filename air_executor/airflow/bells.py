@@ -28,10 +28,11 @@ class Bell:
 
     async def wait(self, timeout_s: float) -> bool:
         """Return True as soon as it has rung since the last call, False after `timeout_s` seconds."""
-        try:
-            await asyncio.wait_for(self._rung.wait(), timeout_s)
-        except asyncio.TimeoutError:
-            return False
+        if not self._rung.is_set():
+            try:
+                await asyncio.wait_for(self._rung.wait(), timeout_s)
+            except asyncio.TimeoutError:
+                return False
         self._rung.clear()
         return True
 
@@ -68,7 +69,9 @@ class Bells:
                 asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._ring)
             return self._inotify.add(directory)
         except OSError as error:
-            if not self._has_complained:
+            self._close_if_idle()
+            # A job that was removed meanwhile is no fault of the system.
+            if not self._has_complained and not isinstance(error, FileNotFoundError):
                 self._has_complained = True
                 _log.warning("file events are not available (%s): jobs are looked at every second", error)
             return None
@@ -76,7 +79,10 @@ class Bells:
     def _unwatch(self, watch: int) -> None:
         assert self._inotify is not None
         self._inotify.remove(watch)
-        if not self._by_watch:
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._inotify is not None and not self._by_watch:
             asyncio.get_running_loop().remove_reader(self._inotify.fileno())
             self._inotify.close()
             self._inotify = None
