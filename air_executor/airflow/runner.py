@@ -134,9 +134,10 @@ def _make_title(workload: Any) -> str:
 
 def _reseed() -> None:
     # Python reseeds its own generator after a fork; numpy does not, and all tasks would draw the same numbers.
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
+    # By its full name: numpy loads that part only when it is asked for, and seeds it then.
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
 
 
 def _print_error(reason: str) -> None:
