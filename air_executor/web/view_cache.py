@@ -6,14 +6,16 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 _STRIPES = 16
 
 
-class _Entry(NamedTuple, Generic[T]):
+@dataclass(frozen=True)
+class _Entry(Generic[T]):
     identity: tuple[int, int, int]
     value: T
     cost: int
