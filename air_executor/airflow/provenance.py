@@ -68,14 +68,15 @@ def take_stamps(
     """
     own = [sys.executable, os.path.join(sys.prefix, "pyvenv.cfg")]
     loaded = _list_other_files(packages)
-    stamps = [_stamp(path, began_ns) for path in (*packages.directories, *own, *config_files, *loaded)]
+    stamps = [stamp_unless_changed(path, began_ns) for path in (*packages.directories, *own, *config_files, *loaded)]
     # As they are now: Python itself writes into them, when plugins are imported for the first time.
     if plugins:
         stamps += [take_stamp(path) for path in _walk(os.path.abspath(os.path.expanduser(plugins)), _MOST_DIRECTORIES)]
     return stamps
 
 
-def _stamp(path: str, began_ns: int) -> Stamp:
+def stamp_unless_changed(path: str, began_ns: int) -> Stamp:
+    """Return a stamp, or one that never fits if the file was written since `began_ns`."""
     stamp = take_stamp(path)
     if stamp.mtime_ns is not None and began_ns <= stamp.mtime_ns <= time.time_ns():
         return Stamp(path, -1)

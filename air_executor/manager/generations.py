@@ -35,6 +35,7 @@ class Generation:
     """One warm parent: how it was started, and what it has said in its record."""
 
     environment: str
+    python: str
     name: str
     is_trial: bool
     is_plain: bool
@@ -81,7 +82,7 @@ class Generations:
         except OSError as error:
             _log.warning("nothing is learned about what tasks import: %s", error)
             return None
-        return Generation(digest, name, is_trial, is_plain, files)
+        return Generation(digest, environment.python, name, is_trial, is_plain, files)
 
     def _inherit(self, python: str) -> Learned:
         """Start from what another environment of the same interpreter has seen: a variable may have changed, the tasks have not."""
@@ -136,7 +137,7 @@ class Generations:
         Costs one `stat` for each stamp: the package directories, the configuration, and what is loaded from elsewhere.
         """
         changed = find_changed(generation.stamps)
-        if changed is None and generation.loaded and not generation.files.learned.exists():
+        if changed is None and self._was_cleared(generation):
             changed = str(generation.files.learned)
         now = self._clock()
         last = self._renewed_at.get(generation.environment)
@@ -144,6 +145,10 @@ class Generations:
             return None
         self._renewed_at[generation.environment] = now
         return changed
+
+    def _was_cleared(self, generation: Generation) -> bool:
+        # Without anything loaded there is nothing to renew: it goes on learning.
+        return bool(generation.loaded) and not generation.files.learned.exists()
 
     # Trials
 
@@ -161,9 +166,10 @@ class Generations:
         reports = generation.files.take_reports()
         learned = generation.files.read()
         if learned is None:
-            # Somebody cleared it.
             generation.untried_since = None
-            return
+            if self._was_cleared(generation):
+                return
+            learned = Learned(generation.python)
         instant = utc_now()
         if preload.take_reports(learned, reports, instant):
             preload.forget_old(learned, instant)

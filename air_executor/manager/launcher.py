@@ -220,6 +220,10 @@ class LocalLauncher:
         server.process.channel.close()
         if server.generation is not None:
             self._generations.note_ended(server.generation, server.process.pid)
+            serving = self._by_key.get(server.key)
+            if serving is not None and serving.generation is not None:
+                # After a trial that failed there is something left to try.
+                self._generations.note_news(serving.generation)
         with contextlib.suppress(OSError, ValueError):
             return read_spool(server.process.spool_path)
         return []
