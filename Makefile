@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt dev/install.sh | $(VENV)/pyve
 	@dev/install.sh $(VENV) constraints.txt $(EXTRAS)
 	@touch $@
 
-demo: setup ## run the example DAG under a real Airflow with this executor and show what happens (KEEP=1 leaves the web UI running)
+demo: setup ## run two of the DAGs in dags/ under a real Airflow with this executor and show what happens (KEEP=1 leaves the web UI running)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: setup ## run all tests (TESTS="..." picks some)

@@ -1,4 +1,4 @@
-"""Run example_air_executor_dag under a real Airflow with Air-Executor, show each step, and stop everything.
+"""Run two of the DAGs in dags/ under a real Airflow with Air-Executor, show each step, and stop everything.
 
 Exit status 0 only if every task instance succeeded. With --keep the web UI stays until Ctrl-C.
 """
@@ -11,17 +11,24 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
+from air_executor import AirExecutorClient
+from air_executor.errors import AirExecutorError
+from demo.hand_over import HandOverWitness
 from demo.witness import Witness
 from tests.support.airflow_site import AIR_EXECUTOR, AirflowSite
 
 PROJECT = Path(__file__).resolve().parent.parent
-DAG_ID = "example_air_executor_dag"
-TASKS = ("print_date", "sleep", "print_hello")
+EXAMPLE = "example_air_executor_dag"
+HYBRID = "hybrid_control_flow"
+HYBRID_TASKS = 151
 RUN_LIMIT_S = 180.0
+
+Step = Callable[[str], None]
 
 
 def main() -> int:
@@ -45,7 +52,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.")
         return 130
-    except (AssertionError, RuntimeError, OSError) as error:
+    except (AirExecutorError, AssertionError, RuntimeError, OSError) as error:
         print(f"\nFAILED: {error}", file=sys.stderr)
         return 1
     finally:
@@ -68,28 +75,8 @@ def _run(site: AirflowSite, began: float, keep: bool) -> int:
     site.wait_until_healthy()
     manager = site.wait_for_manager()
     step(f"Airflow is up; its executor has started the manager (process {manager})")
-    site.api.wait_for_dags([DAG_ID])
-    run_id = site.api.trigger(DAG_ID)
-    step(f"triggered {DAG_ID}, run {run_id}")
-    print(f"\n{'':6}    {'task':<12} {'seen in':<14} what")
-
-    def report(task: str, where: str, what: str) -> None:
-        step(f"{task:<12} {where:<14} {what}")
-
-    witness = Witness(site.base_path, site.api, DAG_ID, run_id, report)
-    run_state, states = _watch(site, witness)
-    succeeded = [task for task in TASKS if states.get(task) == "success"]
-    is_good = run_state == "success" and len(succeeded) == len(TASKS) == len(states) and len(witness.jobs) >= len(TASKS)
-
-    print(f"\n{len(succeeded)} of {len(TASKS)} task instances succeeded; the DAG run's state is {run_state}.\n")
-    for task in TASKS:
-        if states.get(task) != "success":
-            print(f"--- log of {task}\n{site.api.log(DAG_ID, run_id, task)}\n")
-    said = [line for line in site.api.log(DAG_ID, run_id, "print_hello").splitlines() if line.startswith("Hello")]
-    print(f"  print_hello said  {said[0] if said else 'nothing!'}")
-    print(f"  job files         {_shown(site.base_path / 'jobs')}/")
-    for job in witness.jobs:
-        print(f"                      {job.name}/")
+    site.api.wait_for_dags([EXAMPLE, HYBRID])
+    is_good = _run_example(site, step) and _run_hybrid(site, step)
     print(f"  manager's log     {_shown(site.base_path / 'manager.log')}")
     print(f"  task logs         {_shown(site.directory / 'task-logs')}/")
     print(f"  Airflow's logs    {_shown(site.logs)}/")
@@ -97,29 +84,82 @@ def _run(site: AirflowSite, began: float, keep: bool) -> int:
     print()
     if keep and is_good:
         _keep(site)
-    return 0 if is_good and said else 1
+    return 0 if is_good else 1
 
 
-def _watch(site: AirflowSite, witness: Witness) -> tuple[str, dict[str, str | None]]:
+def _run_example(site: AirflowSite, step: Step) -> bool:
+    """Run tasks of Airflow, each in a process of its own; show what happens to each of them."""
+    print("\n1. Airflow's own tasks, run by Air-Executor\n")
+    run_id = site.api.trigger(EXAMPLE)
+    step(f"triggered {EXAMPLE}, run {run_id}")
+    print(f"\n{'':6}    {'task':<12} {'seen in':<14} what")
+
+    def report(task: str, where: str, what: str) -> None:
+        step(f"{task:<12} {where:<14} {what}")
+
+    witness = Witness(site.base_path, site.api, EXAMPLE, run_id, report)
+    is_good = _watch(site, witness, EXAMPLE, run_id)
+    said = [line for line in site.api.log(EXAMPLE, run_id, "print_hello").splitlines() if line.startswith("Hello")]
+    print(f"  print_hello said  {said[0] if said else 'nothing!'}")
+    print(f"  job files         {_shown(site.base_path / 'jobs')}/")
+    for job in witness.jobs:
+        print(f"                      {job.name}/")
+    return is_good and bool(said) and bool(witness.jobs)
+
+
+def _run_hybrid(site: AirflowSite, step: Step) -> bool:
+    """Hand one task over, which becomes 151; show how far they are."""
+    print("\n2. Airflow hands over one task; it finds its own work, and Airflow takes control back\n")
+    run_id = site.api.trigger(HYBRID)
+    step(f"triggered {HYBRID}, run {run_id}")
+    print(f"\n{'':6}    {'task':<26} {'seen in':<14} what")
+
+    def report(task: str, where: str, what: str) -> None:
+        step(f"{task:<26} {where:<14} {what}")
+
+    client = AirExecutorClient(site.base_path)
+    witness = HandOverWitness(client, site.api, HYBRID, run_id, report)
+    is_good = _watch(site, witness, HYBRID, run_id)
+    job = witness.job
+    if job is None:
+        print("  no job was seen!")
+        return False
+    tasks = client.tasks(job.name)
+    began = min((task.started_at for task in tasks if task.started_at), default=job.created_at)
+    duration_s = (job.updated_at - began).total_seconds()
+    rest = sum("-from-" in task.id for task in tasks)
+    print(f"  handed over       1 task, which queued {len(tasks) - 1 - rest}, of which {rest} queued one more each")
+    print(f"  completed         {job.tasks['completed']} of {len(tasks)} tasks in {duration_s:.1f} s")
+    print(f"  job files         {_shown(client.job_path(job.name))}/")
+    return is_good and job.tasks["completed"] == len(tasks) == HYBRID_TASKS
+
+
+def _watch(site: AirflowSite, witness: Witness | HandOverWitness, dag_id: str, run_id: str) -> bool:
+    """Watch a run until it has ended; show the logs of what did not succeed, and return whether all did."""
     limit = time.monotonic() + RUN_LIMIT_S
     next_question = 0.0
-    while True:
+    run_state, states = "", {}
+    while run_state not in ("success", "failed"):
         witness.look_at_files()
         if time.monotonic() >= next_question:
             site.check_all_alive()
             run_state, states = witness.look_at_airflow()
-            if run_state in ("success", "failed"):
-                witness.look_at_files()
-                return run_state, states
             next_question = time.monotonic() + 0.3
         if time.monotonic() > limit:
             raise RuntimeError(f"the DAG run has not ended in {RUN_LIMIT_S:.0f} s; its task instances: {states}")
         time.sleep(0.02)
+    witness.look_at_files()
+    succeeded = [task for task, state in states.items() if state == "success"]
+    print(f"\n{len(succeeded)} of {len(states)} task instances succeeded; the DAG run's state is {run_state}.\n")
+    for task in states.keys() - succeeded:
+        print(f"--- log of {task}\n{site.api.log(dag_id, run_id, task)}\n")
+    return run_state == "success" and len(succeeded) == len(states) > 0
 
 
 def _keep(site: AirflowSite) -> None:
     print(f"Airflow's web UI      {site.url}")
     print(f"login                 {site.username} / {site.password}")
+    print("DAGs to try           docs/dags.md says what each one shows")
     print(f"jobs, as they change  watch -n 2 ./status.sh --base-path {_shown(site.base_path)}")
     print(f"Ctrl-C stops everything, and so does `kill {os.getpid()}` from elsewhere.", flush=True)
     try:
