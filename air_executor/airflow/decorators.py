@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -79,13 +82,28 @@ class _AirExecutorDecoratedOperator(DecoratedOperator, AirExecutorJobOperator):
                 f"the arguments of {self.python_callable.__name__} do not fit into JSON ({error}); a function that "
                 "discovers runs in another process: give it values, not the context"
             ) from error
-        source = self.get_python_source()  # type: ignore[no-untyped-call] # Airflow's
-        # The file that the function comes from may have it too: annotations then need not mean anything here.
-        script = f"from __future__ import annotations\n\n{source}".encode()
+        script = _make_script(self.python_callable)
         stem = f"discover-{hashlib.sha256(script + arguments).hexdigest()[:12]}"
         words = ("-m", _DISCOVERY_MODULE, stem, self.python_callable.__name__)
         self.tasks = [{"id": DISCOVERY_TASK_ID, "command": self.python or sys.executable, "args": list(words)}]
         return {f"{stem}.py": script, f"{stem}.json": arguments}
+
+
+def _make_script(function: Callable[..., Any]) -> bytes:
+    """Return the source of a function alone, without its decorators.
+
+    :raises InvalidJobError: it has none, or is no `def`.
+    """
+    try:
+        module = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError) as error:
+        raise InvalidJobError(f"{function!r} cannot discover tasks: its source cannot be read ({error})") from error
+    (definition,) = module.body
+    if not isinstance(definition, ast.FunctionDef):
+        raise InvalidJobError(f"{function!r} cannot discover tasks: it must be a function made by `def`")
+    definition.decorator_list.clear()
+    # The file that it comes from may say so too: annotations then need not mean anything here.
+    return f"from __future__ import annotations\n\n{ast.unparse(module)}\n".encode()
 
 
 def air_executor_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
