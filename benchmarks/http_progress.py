@@ -124,7 +124,8 @@ def _find_port(server: subprocess.Popen[bytes], output: Any) -> int:
 
 
 def _submit(ours: Engine, name: str, command: list[str], count: int) -> None:
-    tasks = tuple(TaskSpec(id=f"task-{n}", command=command[0], args=tuple(command[1:])) for n in range(count))
+    # With a directory, as tasks have that a task has queued: it is taken out of what is answered.
+    tasks = tuple(TaskSpec(id=f"task-{n}", command=command[0], args=tuple(command[1:]), cwd="/") for n in range(count))
     ours.client.submit(JobSpec(name=name, tasks=tasks))
 
 
