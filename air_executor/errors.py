@@ -70,6 +70,10 @@ class ManagerNotRunningError(AirExecutorError):
     """No manager runs on this base path: `air-executor manager start` starts one."""
 
 
+class ChartError(AirExecutorError):
+    """The chart cannot be drawn: it is a .png or .svg file, and needs `pip install 'air-executor[plot]'`."""
+
+
 class ConfigurationError(AirExecutorError):
     """A setting has a value that it cannot have."""
 

@@ -35,6 +35,7 @@ _CONNECTION_TYPE: dict[str, Any] = {
         "placeholders": {},
     },
 }
+_MODULES = {"operators": ("operators", "chart_operator"), "sensors": ("sensors",), "triggers": ("triggers",)}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -51,8 +52,13 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "extra-links": ["air_executor.airflow.links.AirExecutorJobLink"],
         **{
-            kind: [{"integration-name": _INTEGRATION, "python-modules": [f"air_executor.airflow.{kind}"]}]
-            for kind in ("operators", "sensors", "triggers")
+            kind: [
+                {
+                    "integration-name": _INTEGRATION,
+                    "python-modules": [f"air_executor.airflow.{module}" for module in modules],
+                }
+            ]
+            for kind, modules in _MODULES.items()
         },
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["air_executor.airflow.hook"]}],
         "integrations": [{"integration-name": _INTEGRATION}],
@@ -66,6 +72,7 @@ def get_provider_info() -> dict[str, Any]:
                         "type": option.type,
                         "example": option.example,
                         "default": option.default,
+                        **({"sensitive": True} if option.is_sensitive else {}),
                     }
                     for option in OPTION_DESCRIPTIONS
                 },

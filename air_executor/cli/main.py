@@ -35,6 +35,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "logs": _Entry("logs", "Show the output of tasks."),
         "results": _Entry("results", "Show what tasks left as results."),
         "history": _Entry("history", "Show what happened, also to jobs that are gone."),
+        "chart": _Entry("chart", "Draw how a job went, as a picture."),
         "explain": _Entry("explain", "Say why a task has not run, or how it ended."),
         "serve": _Entry("serve", "Answer over HTTP what the jobs do."),
     },

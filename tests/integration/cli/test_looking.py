@@ -154,3 +154,15 @@ def test_explain_tells_of_max_parallel_and_of_a_pause(shell: Shell) -> None:
     shell.ok("submit", "--name", "paused", "--retries", "1", "--retry-delay", "1h", "--", "false")
     wait_until(lambda: shell.client.tasks("paused")[0].retry_at, what="a pause")
     assert "attempt 1 failed (exit code 1); the next starts in" in shell.ok("explain", "task-1")
+
+
+def test_chart_draws_a_job_into_the_file_that_it_names(mixed: Shell) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+    assert mixed.ok("chart").splitlines() == [str(mixed.directory / "bad-progress.png")]
+    assert mixed.ok("chart", "good", "-o", "good.svg").splitlines() == [str(mixed.directory / "good.svg")]
+    assert "Air-Executor Progress: good" in (mixed.directory / "good.svg").read_text()
+    refused = mixed("chart", "good", "-o", "good.jpg")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "a chart is a .png or .svg file" in refused.stderr
+    assert mixed("chart", "no-such-job").returncode == 4
+    assert mixed("chart", "good", "-o", "nowhere/good.svg").returncode == 5
