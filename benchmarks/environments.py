@@ -75,7 +75,9 @@ class Environment:
         return found
 
     def _fingerprint(self) -> str:
-        text = CONSTRAINTS.read_bytes() + (PROJECT / "pyproject.toml").read_bytes()
+        text = CONSTRAINTS.read_bytes()
+        if "-e" in self.requirements:  # this checkout
+            text += (PROJECT / "pyproject.toml").read_bytes()
         return hashlib.sha256(text + repr((sys.version, self.requirements)).encode()).hexdigest()
 
 

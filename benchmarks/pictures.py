@@ -73,7 +73,7 @@ def _draw_bars(result: dict[str, Any], panels: Sequence[tuple[str, str]]) -> Fig
                 place, middle, color=_OURS if name == "air" else _THEIRS, xerr=spread, ecolor="#333333", capsize=2
             )
             axes.annotate(
-                f"{middle:.3g}",
+                f"{middle:.0f}" if middle >= 100 else f"{middle:.3g}",
                 (max(values), place),
                 xytext=(4, 0),
                 textcoords="offset points",

@@ -94,7 +94,7 @@ ROWS = (
     Row("memory, warm parent retired, MiB", plain("retired_mib"), "<= 40", _at_most(40)),
     Row("memory per running task, {parallelism} at once, MiB", plain("running_mib"), "<= 18", _at_most(18)),
     Row("of it added to idle, MiB", plain("added_mib")),
-    Row("slots held, {parallelism} running", plain("held_slots"), "all", _at_most(PARALLELISM)),
+    Row("slots held, {parallelism} running", plain("held_slots"), "all", lambda ours, _: ours == PARALLELISM),
 )
 
 

@@ -76,7 +76,8 @@ class AirflowSite:
         self.password = secrets.token_urlsafe(9)
         self.jwt_secret = secrets.token_urlsafe(32)
         self.api = AirflowApi(self.url, self.username, self.password, self.check_all_alive)
-        self._database_url = database_url or f"sqlite:///{self.home / 'airflow.db'}"
+        # A writer waits for the others: on a busy machine longer than the five seconds after which the scheduler would give up.
+        self._database_url = database_url or f"sqlite:///{self.home / 'airflow.db'}?timeout=60"
         self._database_template = database_template
         self._config = config or {}
         self._environment = dict(environment or {})

@@ -58,6 +58,12 @@ def test_goals_are_ratios_of_one_run_and_limits() -> None:
     assert "**missed**" in verdict("memory per running task", near)
 
 
+def test_slots_that_are_not_all_held_miss_the_goal() -> None:
+    held, not_held = make_round(1), make_round(1) | {"held_slots": 0}
+    assert verdict("slots held", make_result(air=[held])) == "all: met"
+    assert verdict("slots held", make_result(air=[not_held])) == "all: **missed**"
+
+
 def test_cpu_per_task_leaves_the_api_server_out() -> None:
     row = next(row for row in ROWS if row.what.startswith("CPU per `true`"))
     assert row.values([make_round(1)]) == [40.0]
