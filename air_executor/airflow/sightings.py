@@ -92,7 +92,6 @@ class ImportRecorder:
         before, permits = self._before, self._permits
         modules: list[str] = []
         elsewhere: list[str] = []
-        # As it grows in the order of imports, packages come before their modules.
         for name in [name for name in list(sys.modules) if name not in before]:
             origin = find_origin(name, sys.modules.get(name))
             if origin is None:

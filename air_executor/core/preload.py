@@ -72,7 +72,7 @@ class Learned(msgspec.Struct, omit_defaults=True):
     fingerprint: str | None = None
     """Of interpreter, installed packages and configuration: `loaded` and `denied` hold for no other."""
     seen: dict[str, Sighting] = {}
-    """In the order of the first import, so that packages come before their modules."""
+    """What a module needs comes before it, and a package before its modules."""
     loaded: dict[str, LoadedModule] = {}
     denied: dict[str, Denial] = {}
     shadowed: dict[str, datetime] = {}
@@ -84,7 +84,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the process of one task imported beyond what its warm parent had."""
 
     modules: tuple[str, ...]
-    """From installed packages, in the order of import."""
+    """From installed packages, in the order in which their imports ended: what a module needs comes before it."""
     elsewhere: tuple[str, ...] = ()
     """Names of modules from anywhere else, as DAG folders."""
 
@@ -150,7 +150,7 @@ def take_reports(learned: Learned, reports: Iterable[Report], now: datetime) -> 
                 # Only those that could be mistaken for an installed one are of interest later; all are cheap to keep.
                 has_changed |= name not in learned.shadowed
                 learned.shadowed[name] = now
-        for name in dict.fromkeys(report.modules):
+        for name in _put_packages_first(report.modules):
             known = learned.seen.get(name)
             if known is not None:
                 known.attempts += 1
@@ -161,6 +161,18 @@ def take_reports(learned: Learned, reports: Iterable[Report], now: datetime) -> 
                 learned.seen[name] = Sighting(1, now, now)
             has_changed = True
     return has_changed
+
+
+def _put_packages_first(names: Sequence[str]) -> list[str]:
+    """Return the names, each once, packages before their modules: importing a module imports its package first."""
+    given, ordered = frozenset(names), dict[str, None]()
+    for name in names:
+        parts = name.split(".")
+        for end in range(1, len(parts) + 1):
+            part = ".".join(parts[:end])
+            if part in given:
+                ordered[part] = None
+    return list(ordered)
 
 
 def list_candidates(learned: Learned, now: datetime) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,35 @@ def test_sizes(text, size_bytes):
         ("prompt_exit", "perhaps"),
         ("task_memory_limit", "2 apples"),
         ("task_memory_limit", "-5M"),
+        ("preload_memory_limit", "lots"),
+        ("queue_environments", "ml: /opt/bin/python"),
+        ("queue_environments", "[]"),
+        ("queue_environments", '{"ml": 7}'),
     ],
 )
 def test_a_wrong_value_names_the_option(name, text):
     with pytest.raises(ConfigurationError, match=rf"\[air_executor\] {name} ="):
         read(**{name: text})
+
+
+def test_modules_are_separated_by_commas_or_spaces():
+    assert read(preload_deny="pandas, google.cloud.*\n ddtrace").preload_deny == ("pandas", "google.cloud.*", "ddtrace")
+    assert read().preload_allow == ()
+    with pytest.raises(ConfigurationError, match=r"preload_allow: 'rm;-rf' is no name or pattern"):
+        read(preload_allow="rm;-rf")
+
+
+def test_learned_modules_are_limited_by_default():
+    assert read().preload_memory_limit_bytes == 512 * 1024**2
+    assert read(preload_memory_limit="0").preload_memory_limit_bytes is None
+
+
+def test_interpreters_of_queues_are_absolute_paths():
+    assert read(queue_environments='{"ml": "/opt/ml/bin/python"}').queue_environments == {"ml": "/opt/ml/bin/python"}
+    assert read().queue_environments == {}
+    for python in ("python", "~/bin/python", "/opt/bin\npython"):
+        with pytest.raises(ConfigurationError, match="queue 'ml' needs the absolute path"):
+            read(queue_environments=json.dumps({"ml": python}))
 
 
 def test_the_example_file_shows_every_option_with_its_default():
