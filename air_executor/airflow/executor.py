@@ -111,6 +111,8 @@ class AirExecutorExecutor(BaseExecutor):
                 "warm_parent_idle_s": options.warm_parent_idle_s,
                 "kill_grace_s": options.cancel_grace_s,
                 "keep_announced_s": options.keep_finished_s,
+                **({"history": True} if options.history else {}),
+                **({"history_url": options.history_url} if options.history_url else {}),
             },
             log=self.log,
         )

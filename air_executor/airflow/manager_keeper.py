@@ -27,7 +27,7 @@ class ManagedRoot(Protocol):
     def manager_is_running(self) -> bool:
         """Tell whether a manager holds the root's lock."""
 
-    def ensure_manager(self, wait_s: float, **options: float) -> int | None:
+    def ensure_manager(self, wait_s: float, **options: float | bool | str) -> int | None:
         """Start one unless one runs or is starting; return its pid, None if it does not run after `wait_s` seconds."""
 
 
@@ -38,7 +38,7 @@ class ManagerKeeper:
         self,
         *,
         autostart: bool,
-        start_options: dict[str, float],
+        start_options: dict[str, float | bool | str],
         log: MessageLog,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

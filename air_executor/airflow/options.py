@@ -32,6 +32,8 @@ class OptionDescription:
     default: str
     description: str
     example: str | None = None
+    is_sensitive: bool = False
+    """May hold a password: Airflow hides it, and takes it from a command or a secrets backend too."""
 
 
 OPTION_DESCRIPTIONS = (
@@ -155,6 +157,22 @@ OPTION_DESCRIPTIONS = (
         "Notice at once that a task's process has ended, where Airflow's supervisor may otherwise take up to "
         "[workers] min_heartbeat_interval seconds; and leave out the heartbeat that follows the start at once.",
     ),
+    OptionDescription(
+        "history",
+        "boolean",
+        "False",
+        "Have a manager that the scheduler starts record jobs, tasks, attempts and progress in a database; see "
+        "`air-executor history`. Needs the extra `history`.",
+    ),
+    OptionDescription(
+        "history_url",
+        "string",
+        "",
+        "SQLAlchemy URL of that database: SQLite or PostgreSQL, also that of Airflow itself, as all tables begin with "
+        "air_executor_. Empty means a SQLite file in the base path.",
+        "postgresql://air:secret@localhost/air_executor",
+        is_sensitive=True,
+    ),
 )
 
 _DEFAULTS = {option.name: option.default for option in OPTION_DESCRIPTIONS}
@@ -182,6 +200,8 @@ class Options:
     """Path of an interpreter by queue."""
     immortal_objects: bool
     prompt_exit: bool
+    history: bool
+    history_url: str
 
 
 def read_options(read: ReadOption, environ: dict[str, str] | Any) -> Options:
@@ -207,6 +227,8 @@ def read_options(read: ReadOption, environ: dict[str, str] | Any) -> Options:
         queue_environments=_parse_environments(read, "queue_environments"),
         immortal_objects=_parse_boolean(read, "immortal_objects"),
         prompt_exit=_parse_boolean(read, "prompt_exit"),
+        history=_parse_boolean(read, "history"),
+        history_url=_read(read, "history_url"),
     )
 
 
