@@ -76,8 +76,7 @@ class AirflowSite:
         self.password = secrets.token_urlsafe(9)
         self.jwt_secret = secrets.token_urlsafe(32)
         self.api = AirflowApi(self.url, self.username, self.password, self.check_all_alive)
-        # A writer waits for the others: on a busy machine longer than the five seconds after which the scheduler would give up.
-        self._database_url = database_url or f"sqlite:///{self.home / 'airflow.db'}?timeout=60"
+        self._database_url = database_url or f"sqlite:///{self.home / 'airflow.db'}"
         self._database_template = database_template
         self._config = config or {}
         self._environment = dict(environment or {})
@@ -171,12 +170,15 @@ class AirflowSite:
         :param words: what to run of `airflow`, for a component that not every site has.
         """
         arguments = list(words or (name, *_COMPONENTS[name]))
+        environment = self.environment()
         if name == "api-server":
             arguments += ["--port", str(self.port)]
+            # It gives up soon when others write to SQLite, and whoever asked it asks again.
+            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self._database_url
         with (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [str(self._programs / "airflow"), *arguments],
-                env=self.environment(),
+                env=environment,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -343,7 +345,8 @@ class AirflowSite:
                 "simple_auth_manager_users": f"{self.username}:admin",
                 "simple_auth_manager_passwords_file": str(self.home / "passwords.json"),
             },
-            "database": {"sql_alchemy_conn": self._database_url},
+            # The scheduler exits when it does not get its turn to write to SQLite: on a busy machine five seconds are too few.
+            "database": {"sql_alchemy_conn": self._database_url + ("?timeout=60" if is_sqlite else "")},
             "logging": {"base_log_folder": str(self.directory / "task-logs")},
             "api": {"base_url": self.url, "secret_key": self.jwt_secret[::-1]},
             "api_auth": {"jwt_secret": self.jwt_secret},
