@@ -9,10 +9,13 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
+import air_executor
 from air_executor.airflow.installed import InstalledPackages, find_origin
 from air_executor.airflow.options import ReadOption
 from air_executor.store.stamps import Stamp, take_stamp
 
+# Of a checkout: what changes there concerns the manager too, and is renewed with it.
+_OWN = os.path.join(os.path.dirname(air_executor.__file__), "")
 _SETTLE_S = 2.0
 _LONGEST_SETTLE_S = 60.0
 _STEP_S = 0.1
@@ -88,7 +91,7 @@ def _list_other_files(packages: InstalledPackages) -> list[str]:
     files = []
     for name, module in list(sys.modules.items()):
         origin = find_origin(name, module)
-        if origin is not None and not packages.holds(origin):
+        if origin is not None and not packages.holds(origin) and not origin.startswith(_OWN):
             files.append(origin)
     return files[:_MOST_FILES]
 
