@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from air_executor.core.specs import JobSpec, TaskSpec
 from benchmarks.engine import PROJECT, Engine, engine
 
@@ -43,35 +45,43 @@ def measure_http_progress(count: int = 10_000, requests: int = 200) -> dict[str,
 
 def _measure(connection: _Connection, name: str, requests: int, only_while_running: Engine | None = None) -> _Numbers:
     taken: dict[str, list[float]] = {"with tasks": [], "without tasks": []}
+    cpu_s = dict.fromkeys(taken, 0.0)
     size = 0
+    # The server has closed a connection that was idle for long.
+    connection.close()
+    connection.get("/manager")
     for _ in range(requests):
         if only_while_running is not None and only_while_running.client.job(name).state.is_terminal:
             break
         for what, query in (("with tasks", ""), ("without tasks", "?tasks=false")):
-            begin = time.perf_counter()
+            used_s, begin = connection.server_cpu_s(), time.perf_counter()
             content = connection.get(f"/jobs/{name}/progress{query}")
             taken[what].append((time.perf_counter() - begin) * 1000)
+            cpu_s[what] += connection.server_cpu_s() - used_s
             size = max(size, len(content))
         # As those who watch do; between two looks the views change.
         time.sleep(_PAUSE_S)
-    return {what: _describe(values, size if what == "with tasks" else 0) for what, values in taken.items()}
+    return {
+        what: {**_describe(values), "cpu_ms": cpu_s[what] / len(values) * 1000, "most_bytes": size}
+        for what, values in taken.items()
+    }
 
 
-def _describe(values: list[float], size: int) -> dict[str, float]:
+def _describe(values: list[float]) -> dict[str, float]:
     ordered = sorted(values)
     return {
         "requests": len(ordered),
         "p50_ms": statistics.median(ordered),
         "p95_ms": ordered[int(len(ordered) * 0.95)],
         "max_ms": ordered[-1],
-        **({"bytes": size} if size else {}),
     }
 
 
 class _Connection:
     """One client that keeps its connection."""
 
-    def __init__(self, port: int, header: str) -> None:
+    def __init__(self, pid: int, port: int, header: str) -> None:
+        self._server = psutil.Process(pid)
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         name, _, value = header.strip().partition(": ")
         self._headers = {name: value}
@@ -88,6 +98,11 @@ class _Connection:
             raise RuntimeError(f"GET {path}: {answer.status}: {content[:200]!r}")
         return content
 
+    def server_cpu_s(self) -> float:
+        """Return the CPU time that the server has used; where others use the machine as well it says more than the clock."""
+        times = self._server.cpu_times()
+        return times.user + times.system
+
     def close(self) -> None:
         """End it."""
         self._connection.close()
@@ -102,7 +117,7 @@ def _server(base_path: Path) -> Iterator[_Connection]:
             cwd=PROJECT,
         )
         try:
-            connection = _Connection(_find_port(server, output), (base_path / "http.token").read_text())
+            connection = _Connection(server.pid, _find_port(server, output), (base_path / "http.token").read_text())
             connection.get("/jobs")
             yield connection
             connection.close()
@@ -155,7 +170,7 @@ def main() -> int:
             for what, each in numbers.items():
                 print(
                     f"  {situation:<12} {what:<14} p50 {each['p50_ms']:6.2f}  p95 {each['p95_ms']:6.2f}"
-                    f"  max {each['max_ms']:6.2f}  ({each['requests']:.0f} requests)"
+                    f"  max {each['max_ms']:6.2f}  CPU of the server {each['cpu_ms']:5.2f}  ({each['requests']:.0f} requests)"
                 )
     reached = all(each["p95_ms"] <= _GOAL_MS for numbers in result.values() for each in numbers.values())
     print(f"goal, p95 <= {_GOAL_MS:g} ms: {'reached' if reached else 'missed'}", file=sys.stderr)

@@ -83,15 +83,14 @@ class Site:
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    def ask(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
-        """Return the answer; the path goes as it is."""
+    def ask(self, path: str, method: str = "GET", *more: tuple[str, str], **headers: str) -> httpx.Response:
+        """Return the answer; the path goes as it is, and `more` headers may be there twice."""
+        sent = [*((key.replace("_", "-"), value) for key, value in headers.items()), *more]
 
         async def run() -> httpx.Response:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app=self.app)) as client:
                 url = httpx.URL("http://test").copy_with(raw_path=path.encode())
-                return await client.request(
-                    method, url, headers={key.replace("_", "-"): value for key, value in headers.items()}
-                )
+                return await client.request(method, url, headers=sent)
 
         return asyncio.run(run())
 

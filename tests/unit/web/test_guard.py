@@ -78,6 +78,14 @@ def test_other_names(status: Callable[..., int], host: str) -> None:
     assert status(Host=host) == 400
 
 
+@pytest.mark.parametrize("header", ["Host", "Authorization"])
+def test_what_is_said_twice_is_not_believed(site: Site, header: str) -> None:
+    good = [(key, value) for key, value in GOOD.items() if key != header]
+
+    for pair in (GOOD[header], "other"), ("other", GOOD[header]), (GOOD[header], GOOD[header]):
+        assert site.ask("/jobs", "GET", *good, *((header, value) for value in pair)).status_code in (400, 401)
+
+
 def test_names_that_are_allowed(status: Callable[..., int]) -> None:
     assert status(Host="JOBS.example.org") == 200
 
