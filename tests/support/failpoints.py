@@ -1,4 +1,4 @@
-"""Runs a manager or a fork server that kills itself by SIGKILL at the k-th call of one of its functions.
+"""Runs a manager, a fork server or a writer of the history that kills itself by SIGKILL at the k-th call of one of its functions.
 
 `python -m tests.support.failpoints manager run ...` is the manager, which starts its first fork server the same way. The variable
 FAILPOINT says where: `{"process", "module", "name", "moment", "call", "fired"}`; `fired` is a file that is made by the kill, so
@@ -25,7 +25,7 @@ class Failpoint(msgspec.Struct, frozen=True):
     """Where a process kills itself."""
 
     process: str
-    """`manager` or `server`."""
+    """`manager`, `server` or `writer`."""
     module: str
     name: str
     """A function of the module, or `Class.method`."""
@@ -79,6 +79,11 @@ def main() -> None:
 
         failpoint.arm()
         sys.exit(fork_server.main(sys.argv[2:]))
+    if sys.argv[1] == "writer":
+        from air_executor.history import writer
+
+        failpoint.arm()
+        sys.exit(writer.main(sys.argv[2:]))
     from air_executor.cli import main as cli
     from air_executor.manager import launcher
 
