@@ -182,11 +182,15 @@ class AirExecutorClient:
 
     def jobs(self) -> list[JobView]:
         """Return all jobs in jobs/ that can be read, those that changed last first."""
-        views: list[JobView] = []
-        for name in self._root.job_names():
-            with contextlib.suppress(AirExecutorError, OSError):
-                views.append(self.job(name))
-        return sorted(views, key=lambda view: view.updated_at, reverse=True)
+        return self._readable(self._root.job_names())
+
+    def archived_names(self) -> list[str]:
+        """Return the names of the jobs that were moved to archive/, sorted; one whose name another job in jobs/ has is not found any more."""
+        return sorted(set(self._root.archived_names()) - set(self._root.job_names()))
+
+    def archived_jobs(self) -> list[JobView]:
+        """Return all archived jobs that can be read, those that changed last first."""
+        return self._readable(self.archived_names())
 
     def tasks(self, name: str) -> list[TaskView]:
         """Return what tasks.json says.
@@ -335,6 +339,13 @@ class AirExecutorClient:
         :raises RootError: it did not start; the message holds its own words.
         """
         return ensure_manager(self._root, options, wait_s)
+
+    def _readable(self, names: Iterable[str]) -> list[JobView]:
+        views: list[JobView] = []
+        for name in names:
+            with contextlib.suppress(AirExecutorError, OSError):
+                views.append(self.job(name))
+        return sorted(views, key=lambda view: view.updated_at, reverse=True)
 
     def _refuse_conflicts(self, name: str, specs: Sequence[TaskSpec]) -> None:
         view = self.job(name)

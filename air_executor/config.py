@@ -11,6 +11,17 @@ AIRFLOW_VARIABLE = "AIRFLOW__AIR_EXECUTOR__BASE_PATH"
 DEFAULT_BASE_PATH = ".air-executor"
 HISTORY_VARIABLE = "AIR_EXECUTOR_HISTORY_URL"
 HISTORY_AIRFLOW_VARIABLE = "AIRFLOW__AIR_EXECUTOR__HISTORY_URL"
+ATTEMPT_VARIABLES = frozenset(
+    {
+        "AIR_EXECUTOR_ATTEMPT",
+        "AIR_EXECUTOR_ATTEMPT_MARK",
+        "AIR_EXECUTOR_ERROR_FILE",
+        "AIR_EXECUTOR_JOB",
+        "AIR_EXECUTOR_RESULT_FILE",
+        "AIR_EXECUTOR_TASK",
+    }
+)
+"""What each attempt gets of its own: of no meaning, or of a wrong one, for whatever else is started."""
 SECRET_VARIABLES = frozenset({HISTORY_VARIABLE, HISTORY_AIRFLOW_VARIABLE})
 """May hold a password, and are for no task."""
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from air_executor.config import HISTORY_VARIABLE
+from air_executor.config import ATTEMPT_VARIABLES, HISTORY_VARIABLE
 from air_executor.errors import ManagerNotRunningError, RootError
 from air_executor.store.locks import manager_is_running, read_manager_pid
 from air_executor.store.root import Root
@@ -95,7 +95,8 @@ def _spawn(root: Root, options: Mapping[str, float | bool | str]) -> subprocess.
         str(root.path),
         "--background",
     ]
-    environment = dict(os.environ)
+    # Started inside a task, it is no part of that attempt, nor are the tasks that it will run.
+    environment = {name: value for name, value in os.environ.items() if name not in ATTEMPT_VARIABLES}
     for name, value in options.items():
         if name == "history_url":
             # It may hold a password, and everybody can read a command line.

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from air_executor.config import ATTEMPT_VARIABLES, BASE_PATH_VARIABLE
+
 TEAM_VARIABLE = "AIR_EXECUTOR_TEAM"
 """Tells runners which team's configuration names the API server."""
 
@@ -34,16 +36,7 @@ _LEFT_OUT = frozenset(
     }
 )
 
-_OF_ONE_TASK = frozenset(
-    {
-        "AIR_EXECUTOR_ATTEMPT",
-        "AIR_EXECUTOR_BASE_PATH",
-        "AIR_EXECUTOR_ERROR_FILE",
-        "AIR_EXECUTOR_JOB",
-        "AIR_EXECUTOR_RESULT_FILE",
-        "AIR_EXECUTOR_TASK",
-    }
-)
+_OF_ONE_TASK = ATTEMPT_VARIABLES | {BASE_PATH_VARIABLE}
 """Set anew in every task: they would give each submission an environment of its own."""
 
 

@@ -52,11 +52,11 @@ def jobs(
 
 
 def _select(client: AirExecutorClient, selectors: tuple[str, ...], *, archived: bool) -> list[JobView]:
-    from air_executor.cli.selection import archived_jobs, is_selector, select
+    from air_executor.cli.selection import is_selector, select
 
     views = client.jobs()
     if archived:
-        views = sorted(views + archived_jobs(client), key=lambda job: job.updated_at, reverse=True)
+        views = sorted(views + client.archived_jobs(), key=lambda job: job.updated_at, reverse=True)
     if not selectors:
         return views
     chosen = {job.name: job for word in selectors for job in select(views, word)}

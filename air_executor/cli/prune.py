@@ -59,11 +59,11 @@ def prune(
 
 
 def _chosen(client: AirExecutorClient, selectors: tuple[str, ...], older_than_s: float | None) -> list[JobView]:
-    from air_executor.cli.selection import archived_jobs, is_selector, select
+    from air_executor.cli.selection import is_selector, select
     from air_executor.errors import JobNotFinishedError
     from air_executor.store.records import utc_now
 
-    views = client.jobs() + archived_jobs(client)
+    views = client.jobs() + client.archived_jobs()
     chosen: dict[str, JobView] = {}
     for word in selectors or ("all",):
         if is_selector(word):

@@ -65,23 +65,6 @@ def select(jobs: Sequence[JobView], word: str) -> list[JobView]:
     return [job for job in jobs if fnmatch.fnmatchcase(job.name, word)]
 
 
-def archived_jobs(client: AirExecutorClient) -> list[JobView]:
-    """Return the jobs that were moved out of jobs/ and can be read."""
-    from air_executor.errors import AirExecutorError
-    from air_executor.store.root import Root
-
-    jobs: list[JobView] = []
-    with os.scandir(Root(client.base_path).archive) as entries:
-        names = [entry.name for entry in entries if is_plain_name(entry.name)]
-    for name in names:
-        try:
-            jobs.append(client.job(name))
-        except (AirExecutorError, OSError):
-            # `doctor` tells of those.
-            continue
-    return jobs
-
-
 def _resolve(client: AirExecutorClient, word: str) -> list[str]:
     if not is_selector(word) or (word in WORDS and client.job_path(word).is_dir()):
         _check_exists(client, word)

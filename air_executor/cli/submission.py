@@ -13,6 +13,7 @@ import msgspec
 
 from air_executor.cli.options import Duration, Size, command_line
 from air_executor.cli.output import note
+from air_executor.config import ATTEMPT_VARIABLES
 
 if TYPE_CHECKING:
     from air_executor.cli.task_sources import JobInput
@@ -26,19 +27,7 @@ LITERAL = "air_executor.literal_command"
 
 _DEFAULT_SLOTS = 32
 # Set anew in every task, or by every shell: they would give each submission an environment of its own.
-_NOT_PASSED_ON = frozenset(
-    {
-        "_",
-        "OLDPWD",
-        "SHLVL",
-        "AIR_EXECUTOR_ATTEMPT",
-        "AIR_EXECUTOR_ATTEMPT_MARK",
-        "AIR_EXECUTOR_ERROR_FILE",
-        "AIR_EXECUTOR_JOB",
-        "AIR_EXECUTOR_RESULT_FILE",
-        "AIR_EXECUTOR_TASK",
-    }
-)
+_NOT_PASSED_ON = ATTEMPT_VARIABLES | {"_", "OLDPWD", "SHLVL"}
 
 
 class WordsCommand(click.Command):

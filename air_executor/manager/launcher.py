@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from air_executor.core.specs import RunnerKind
 from air_executor.errors import AirExecutorError
+from air_executor.manager.command_path import find_command_directory, with_command
 from air_executor.manager.generations import Generation, Generations
 from air_executor.manager.settings import ManagerSettings
 from air_executor.process.channel import MessageTooLongError
@@ -80,6 +81,7 @@ class LocalLauncher:
         self._root = root
         self._use_server = use_server
         self._generations = Generations(root)
+        self._command_directory = find_command_directory()
         self._by_key: dict[ServerKey, LocalServer] = {}
         """Those that get work."""
         self.servers: dict[int, LocalServer] = {}
@@ -287,7 +289,7 @@ class LocalLauncher:
             self._command(key, environment) + (generation.arguments() if generation else []),
             str(self._root.run / f"{name}.jsonl"),
             log_path=str(log_path),
-            environment=environment.variables if environment else os.environ,
+            environment=with_command(environment.variables if environment else os.environ, self._command_directory),
             use_cgroups=self.settings.use_cgroups,
         )
         server = LocalServer(key, process, log_path, generation)

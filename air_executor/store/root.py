@@ -104,8 +104,16 @@ class Root:
 
     def job_names(self) -> list[str]:
         """Return the names under jobs/ that a job may have, unsorted."""
-        with os.scandir(self.jobs) as entries:
-            return [entry.name for entry in entries if is_plain_name(entry.name)]
+        return _plain_names(self.jobs)
+
+    def archived_names(self) -> list[str]:
+        """Return the names under archive/ that a job may have, unsorted."""
+        return _plain_names(self.archive)
+
+
+def _plain_names(directory: Path) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries if is_plain_name(entry.name)]
 
 
 # As text, for those who name very many: in Python 3.12 each part of a `Path` stays in memory for ever.

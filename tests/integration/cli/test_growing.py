@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 
 from tests.integration.cli.conftest import Shell
 from tests.support.waiting import wait_until
@@ -102,3 +104,13 @@ def test_a_result_that_is_no_json_does_not_hide_the_others(shell: Shell) -> None
     result = shell("results")
     assert (result.returncode, result.stdout) == (5, '{"task":"task-2","result":2}\n')
     assert "is not valid JSON" in result.stderr
+
+
+def test_the_command_is_found_inside_a_task_without_its_environment_being_activated(shell: Shell) -> None:
+    script = 'air-executor queue -- sh -c "command -v air-executor" && echo "$PATH"'
+    result = shell("run", "--name", "found", "--no-output", "--", "sh", "-c", script, PATH="/usr/bin:/bin")
+    assert result.returncode == 0, result.stderr
+    directory = os.path.dirname(sys.executable)
+    assert shell.ok("logs", "found", "task-1").splitlines()[-1] == f"/usr/bin:/bin:{directory}"
+    (_, child) = shell.client.tasks("found")
+    assert shell.ok("logs", "found", child.id) == f"{directory}/air-executor\n"

@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from air_executor.client import AirExecutorClient
+from air_executor.config import ATTEMPT_VARIABLES
 from air_executor.errors import RootError
 from air_executor.manager_process import signal_manager, wait_until_stopped
 from air_executor.store.locks import read_manager_pid
@@ -77,3 +79,23 @@ def count_spawns(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     monkeypatch.setattr(manager_process, "_spawn", count)
     return spawned
+
+
+def test_one_that_a_task_starts_is_no_part_of_that_attempt(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ATTEMPT_VARIABLES:
+        monkeypatch.setenv(name, "of another attempt")
+    monkeypatch.setenv("OF_THE_PERSON", "kept")
+    client = AirExecutorClient(root.path)
+    variables = psutil.Process(client.start_manager()).environ()
+    assert not ATTEMPT_VARIABLES & variables.keys()
+    assert variables["OF_THE_PERSON"] == "kept"
+
+
+def test_what_an_attempt_gets_of_its_own_is_known(root: Root) -> None:
+    client = AirExecutorClient(root.path)
+    client.start_manager(rescan_s=0.2)
+    client.create_job("names", [{"command": "env"}])
+    client.wait("names", 60)
+    lines = client.read_log("names", "task-1").decode().splitlines()
+    names = {line.partition("=")[0] for line in lines if line.startswith("AIR_EXECUTOR_")}
+    assert names == ATTEMPT_VARIABLES | {"AIR_EXECUTOR_BASE_PATH"}
