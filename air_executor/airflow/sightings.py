@@ -19,7 +19,7 @@ _SLOTS = 4096
 _ENOUGH_REPORTS = 3
 """As often is the same set of names reported to one generation."""
 _MOST_REPORTS = 240
-"""So many reports may lie there from one generation: it fits into a byte."""
+"""So many reports of each kind may one generation leave: it fits into a byte."""
 _MOST_NAMES = 5000
 _MOST_ELSEWHERE = 200
 _DAG_FILE_PREFIX = "unusual_prefix_"
@@ -46,7 +46,7 @@ class ImportRecorder:
         self._known = known
         self._permits = permits
         self._before: frozenset[str] = frozenset()
-        # Shared with all forks: counts reports, the total in the first byte. Two at once may miscount by one.
+        # Shared with all forks: counts reports, the totals of both kinds in the first bytes. Two at once may miscount by one.
         self._counters = mmap.mmap(-1, _SLOTS)
 
     def install(self) -> bool:
@@ -83,7 +83,7 @@ class ImportRecorder:
         """
         modules, elsewhere = self._list_new()
         names = (*modules, *elsewhere)
-        if not names or not self._is_news(hash(names), _ENOUGH_REPORTS if modules else 1):
+        if not names or not self._is_news(hash(names), has_modules=bool(modules)):
             return False
         self._files.add_report(Report(modules, elsewhere))
         return True
@@ -103,10 +103,11 @@ class ImportRecorder:
                 modules.append(name)
         return tuple(modules[:_MOST_NAMES]), tuple(elsewhere[:_MOST_ELSEWHERE])
 
-    def _is_news(self, digest: int, enough: int) -> bool:
-        counters, slot = self._counters, 1 + digest % (_SLOTS - 1)
-        if counters[0] >= _MOST_REPORTS or counters[slot] >= enough:
+    def _is_news(self, digest: int, *, has_modules: bool) -> bool:
+        counters, total, slot = self._counters, int(has_modules), 2 + digest % (_SLOTS - 2)
+        # Names from elsewhere only tell what must not be loaded: once is enough.
+        if counters[total] >= _MOST_REPORTS or counters[slot] >= (_ENOUGH_REPORTS if has_modules else 1):
             return False
-        counters[0] += 1
+        counters[total] += 1
         counters[slot] += 1
         return True
