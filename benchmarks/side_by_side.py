@@ -141,27 +141,30 @@ def _install(executor: Executor, key: str, result: dict[str, Any]) -> None:
         result["unavailable"][key] = f"cannot be installed: {error}"
 
 
-def measure_round(sites: Sites, key: str, number: int, workloads: Sequence[str], sizes: Sizes) -> Numbers:
-    """Return the numbers of one executor in one round."""
-    numbers: Numbers = {}
+def measure_round(
+    sites: Sites, key: str, number: int, workloads: Sequence[str], sizes: Sizes, numbers: Numbers
+) -> None:
+    """Add the numbers of one executor in one round to `numbers`, as they come."""
     with sites.site(key, f"round-{number}-{key}", DAGS) as site:
         site.api.wait_for_dags(sorted({dag for name in workloads for dag in WORKLOADS[name].dags}))
         for name in workloads:
             found = WORKLOADS[name].measure(site, sizes)
             numbers |= found
             print("  " + "; ".join(f"{what} {_brief(value)}" for what, value in found.items()), flush=True)
-    return numbers
 
 
 def _try_round(
     sites: Sites, key: str, number: int, workloads: Sequence[str], sizes: Sizes, result: dict[str, Any]
 ) -> None:
+    numbers: Numbers = {}
     try:
-        result["rounds"][key].append(measure_round(sites, key, number, workloads, sizes))
+        measure_round(sites, key, number, workloads, sizes, numbers)
     except Exception as error:
-        # It is named in the report; the others are measured all the same.
+        # It is named in the report, with what was measured before; the others are measured all the same.
         traceback.print_exc()
         result["unavailable"][key] = f"failed in round {number}: {_summarise(error)}"
+    if numbers:
+        result["rounds"][key].append(numbers)
 
 
 def _summarise(error: Exception) -> str:

@@ -70,7 +70,7 @@ def measure_memory(site: MeasuredSite, _: Sizes) -> Numbers:
         os.mkfifo(site.gate, 0o600)
     run_id = site.api.trigger("standing")
     wait_until(
-        lambda: sum(process.name() == "cat" for process in processes.of_executor()),
+        processes.count_standing,
         lambda count: count == PARALLELISM,
         timeout_s=120,
         interval_s=0.5,
