@@ -125,17 +125,13 @@ class Job:
         return bool(self._ready) and not self.is_stopping
 
     def take_ready(self) -> Task | None:
-        """Return the next task to start and forget it as ready; whoever takes it launches it or gives it back."""
+        """Return the next task to start and forget it as ready; whoever takes it launches it."""
         while self._ready:
             task = self.tasks[heapq.heappop(self._ready)[2]]
             self._listed.discard(task.spec.id)
             if _is_ready(task):
                 return task
         return None
-
-    def give_back(self, task: Task) -> None:
-        """Make a task ready that `take_ready` returned and that could not be launched."""
-        self._make_ready(task)
 
     def end_delay(self, task_id: str) -> None:
         """Make a task ready whose pause before a retry is over."""

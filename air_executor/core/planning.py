@@ -94,7 +94,7 @@ class Planner:
     def plan(self, now: float) -> list[Action]:
         """Return what to do now, most urgent first.
 
-        Every StartTask is handed out once: the caller applies TaskLaunched to the job, or gives the task back.
+        Every StartTask is handed out once: the caller applies TaskLaunched to the job.
         """
         actions: list[Action] = []
         self._fire_timers(now, actions)

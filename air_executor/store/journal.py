@@ -43,11 +43,6 @@ class Journal:
         self._pending: list[bytes] = []
 
     @property
-    def has_pending(self) -> bool:
-        """Claim that `flush` has something to write."""
-        return bool(self._pending)
-
-    @property
     def is_long(self) -> bool:
         """Claim that the file has grown so much that `rewrite` is worth its time."""
         return self._size > self._compact_at

@@ -189,16 +189,6 @@ def test_fewer_slots_end_nothing_and_more_slots_start_more() -> None:
     assert len(start(planner)) == 2
 
 
-def test_a_task_given_back_is_handed_out_again() -> None:
-    planner = Planner(1)
-    job = jobs_with_tasks(planner, a=1)["a"]
-    [action] = planner.plan(0)
-    assert isinstance(action, StartTask)
-    job.give_back(job.tasks[action.task_id])
-    planner.reconsider(job)
-    assert start(planner) == ["a0"]
-
-
 def test_a_forgotten_job_is_never_planned_again_also_when_a_pause_of_it_ends() -> None:
     planner = Planner(4)
     job = job_of(task("a", retries=1), task("b"))

@@ -48,9 +48,7 @@ def test_what_was_written_comes_back(path: Path, durable: bool) -> None:
     journal = Journal(path, durable=durable)
     for event in EVENTS:
         journal.add(event)
-        assert journal.has_pending
         journal.flush()
-        assert not journal.has_pending
     assert replay(path) == (EVENTS, path.stat().st_size)
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -152,7 +150,6 @@ def test_a_write_that_failed_is_repeated_whole(path: Path, monkeypatch: pytest.M
         with pytest.raises(OSError, match="No space left"):
             journal.flush()
         monkeypatch.undo()
-        assert journal.has_pending
     assert replay(path)[0] in (EVENTS[:2], EVENTS[:3])
     journal.add(EVENTS[3])
     journal.flush()
