@@ -17,11 +17,13 @@ from air_executor.airflow.process_state import (
     Objection,
     ProcessState,
     count_threads,
+    is_asleep,
     list_thread_names,
     measure_memory_bytes,
 )
 
 _FORK_PATIENCE_S = 3.0
+_STEP_S = 0.1
 _ALONE, _CROWDED = 0, 3
 _MOST_WORDS = 300
 
@@ -102,10 +104,13 @@ def _be_test_fork() -> NoReturn:
 
 
 def _await(child: int) -> int | None:
-    """Return the exit code of a child, negative for a signal; None if it had to be killed."""
+    """Return the exit code of a child, negative for a signal; None if it slept for so long that it had to be killed."""
     pidfd = os.pidfd_open(child)
+    asleep_s = 0.0
     try:
-        has_ended = bool(select.select((pidfd,), (), (), _FORK_PATIENCE_S)[0])
+        while not (has_ended := bool(select.select((pidfd,), (), (), _STEP_S)[0])) and asleep_s < _FORK_PATIENCE_S:
+            # On a busy machine it may take long to get a CPU.
+            asleep_s = asleep_s + _STEP_S if is_asleep(child) else 0.0
         if not has_ended:
             os.kill(child, signal.SIGKILL)
     finally:

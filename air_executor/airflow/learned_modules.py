@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from air_executor.airflow.importing import import_watched
+from air_executor.airflow.importing import ImportCost, import_watched
 from air_executor.airflow.installed import InstalledPackages, find_distributions, find_origin
 from air_executor.airflow.process_state import Objection
-from air_executor.airflow.scouting import Finding, ScoutLimits, scout
+from air_executor.airflow.scouting import ScoutLimits, scout
 from air_executor.core import preload
 from air_executor.core.preload import Began, Denial, Denied, Imported, Importing, Learned, Passed
 from air_executor.store.learned import LearnedFiles, RecordWriter
 from air_executor.store.records import utc_now
 
-_ALARM_S = 60
+_ALARM_S = 120
 """Longest import in the warm parent itself: SIGALRM then ends it, whatever it hangs in."""
 _TRIAL_CPU_S = 180.0
 
@@ -71,14 +71,19 @@ class LearnedModules:
         self._record = RecordWriter(files.record(generation))
         self._record.write(Began(fingerprint))
         self._learned: Learned = files.read() or Learned(sys.executable)
+        preload.renew(self._learned, fingerprint, utc_now())
         self._memory_bytes = 0
         self._already: tuple[str, ...] = ()
+        self._is_complete = True
         self._shadows = shadows
 
     def load_verified(self) -> None:
         """Load what has passed a trial of the same interpreter, packages and configuration."""
         for module in preload.list_verified(self._learned, self._fingerprint, utc_now()):
-            if module not in sys.modules and self._policy.permits(module):
+            names = (module, *self._learned.loaded[module].brings)
+            # A module of that name may have come into a DAG folder.
+            is_free = not any(self._judge_name(name) for name in names)
+            if is_free and module not in sys.modules and self._policy.permits(module):
                 self._load(module)
 
     def try_candidates(self) -> None:
@@ -86,20 +91,24 @@ class LearnedModules:
 
         :raises SystemExit: something passed its scout but not here: this process cannot be used.
         """
-        preload.renew(self._learned, self._fingerprint, utc_now())
         candidates = preload.list_candidates(self._learned, utc_now())
         self._already = tuple(name for name in candidates if name in sys.modules)
         left = list(self._choose(candidates))
-        gives_up_at = time.process_time() + _TRIAL_CPU_S
+        gives_up_at = _read_cpu_s() + _TRIAL_CPU_S
         while left := [name for name in left if name not in sys.modules]:
-            if time.process_time() > gives_up_at:
+            if _read_cpu_s() > gives_up_at:
                 for name in left:
                     self._deny(name, Objection("time", "the time of the trial was over before its turn came"))
                 return
             for finding in scout(left, self._policy.scout_limits, self._judge):
-                if isinstance(finding.result, Objection):
-                    self._deny(finding.module, finding.result)
-                elif self._fits(finding):
+                result = finding.result
+                if isinstance(result, Objection):
+                    self._deny(finding.module, result)
+                elif not isinstance(result, ImportCost):
+                    # Nothing is held against it: a later trial finds more time.
+                    self._is_complete = False
+                    return
+                elif self._fits(finding.module, result):
                     self._load(finding.module)
                 else:
                     # What follows may have been tried with it, and would bring it.
@@ -108,7 +117,7 @@ class LearnedModules:
 
     def pass_on(self, *, is_learning: bool = True) -> None:
         """Write that all is well: nothing is loaded after this."""
-        self._record.write(Passed(is_learning, self._already))
+        self._record.write(Passed(is_learning, self._already, self._is_complete))
         self._record.close()
 
     def known_names(self) -> frozenset[str]:
@@ -159,12 +168,12 @@ class LearnedModules:
             return None
         return Objection("origin", f"{origin} is not in an installed package, so that it may change unseen")
 
-    def _fits(self, finding: Finding) -> bool:
-        limit, cost = self._policy.memory_limit_bytes, finding.result
-        if limit is None or isinstance(cost, Objection) or self._memory_bytes + cost.memory_bytes <= limit:
+    def _fits(self, module: str, cost: ImportCost) -> bool:
+        limit = self._policy.memory_limit_bytes
+        if limit is None or self._memory_bytes + cost.memory_bytes <= limit:
             return True
         self._deny(
-            finding.module,
+            module,
             Objection(
                 "memory",
                 f"it takes {_show_size(cost.memory_bytes)}, and {_show_size(max(limit - self._memory_bytes, 0))} "
@@ -189,6 +198,12 @@ class LearnedModules:
     def _deny(self, module: str, objection: Objection) -> None:
         self._record.write(Denied(module, objection.cause, objection.reason))
         self._learned.denied[module] = Denial(utc_now(), objection.cause, objection.reason)
+
+
+def _read_cpu_s() -> float:
+    """Return the CPU time of this process and of the scouts that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _show_size(size_bytes: int) -> str:

@@ -16,7 +16,7 @@ from air_executor.airflow.learned_modules import LearnedModules, LearnedPolicy
 from air_executor.airflow.sightings import ImportRecorder
 from air_executor.process.subreaper import become_subreaper
 from air_executor.store.learned import LearnedFiles
-from air_executor.store.stamps import take_stamp, write_stamps
+from air_executor.store.stamps import write_stamps
 
 if TYPE_CHECKING:
     from air_executor.airflow.options import Options, ReadOption
@@ -62,7 +62,7 @@ class LearnedPreload:
         provenance.wait_until_settled(InstalledPackages().directories)
         self._began_ns = time.time_ns()
         self._config_files = provenance.find_config_files(os.environ)
-        self._config_stamps = [take_stamp(path) for path in self._config_files]
+        self._config = [provenance.read_digest(path) for path in self._config_files]
         self._plugins: str | None = None
         self._packages = InstalledPackages()
         self._policy: LearnedPolicy | None = None
@@ -87,7 +87,7 @@ class LearnedPreload:
             self._request.name,
             self._policy or LearnedPolicy(),
             self._packages,
-            self._packages.fingerprint(self._config_stamps),
+            self._packages.fingerprint(self._config),
             shadows,
         )
         if self._policy is None or self._request.mode == "plain":

@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from air_executor.process.procfs import read_stat
+
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _HARMLESS_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _NO_HANDLER = "default"
@@ -99,6 +101,12 @@ def measure_memory_bytes() -> int:
         return (int(fields[1]) - int(fields[2])) * PAGE_BYTES
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def is_asleep(pid: int) -> bool:
+    """Claim that a process waits for something other than a CPU or a disk."""
+    stat = read_stat(pid)
+    return stat is not None and stat.state in "StT"
 
 
 def has_children() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -42,6 +43,15 @@ def find_config_files(environ: Mapping[str, str]) -> list[str]:
     """Return the files from which Airflow reads its configuration, whether they exist or not."""
     home = os.path.expanduser(environ.get("AIRFLOW_HOME") or "~/airflow")
     return [os.path.expanduser(environ.get("AIRFLOW_CONFIG") or os.path.join(home, "airflow.cfg"))]
+
+
+def read_digest(path: str) -> str | None:
+    """Return a digest of a file's content; None where it cannot be read. The same in a container that is started anew."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
 
 
 def list_volatile(read: ReadOption) -> list[str]:

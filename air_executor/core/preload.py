@@ -25,6 +25,7 @@ LATEST_S = 60.0
 INTERVAL_S = 30.0
 """At least so long after the last one, so that one trial tries many modules."""
 _MOST_INTERVAL_S = 6 * 3600.0
+_TOO_BUSY = "the machine was too busy to try everything"
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -125,6 +126,8 @@ class Passed(msgspec.Struct, frozen=True, tag="passed", tag_field="type"):
     """False where learned preload is switched off."""
     already: tuple[str, ...] = ()
     """Candidates that were loaded with Airflow itself."""
+    is_complete: bool = True
+    """Whether a trial has come to its end; False where the machine had no time for it."""
 
 
 Line = Began | Importing | Imported | Denied | Passed
@@ -229,12 +232,14 @@ def take_record(learned: Learned, lines: Sequence[Line], now: datetime, *, ended
     for line in lines:
         if isinstance(line, Denied):
             _deny(learned, line.module, Denial(now, line.cause, line.reason))
-    has_passed = isinstance(lines[-1], Passed)
-    culprit = _find_culprit(lines) if ended is not None and not has_passed else None
+    last = lines[-1]
+    has_passed = isinstance(last, Passed)
+    culprit = last.module if ended is not None and isinstance(last, Importing) else None
     if culprit is not None:
         _deny(learned, culprit, Denial(now, "crash", f"its import ended the process: {ended}"))
     if not was_trial:
         return
+    failures = 1 + (learned.trial.failures if learned.trial else 0)
     if has_passed:
         imported = [line for line in lines if isinstance(line, Imported)]
         before = learned.loaded
@@ -250,11 +255,11 @@ def take_record(learned: Learned, lines: Sequence[Line], now: datetime, *, ended
         # Tasks do not report what they find loaded: only what they still import stays among the seen.
         for name in list_loaded(lines):
             learned.seen.pop(name, None)
-        learned.trial = TrialNote(now)
+        is_complete = isinstance(last, Passed) and last.is_complete
+        learned.trial = TrialNote(now) if is_complete else TrialNote(now, _TOO_BUSY, failures)
     elif ended is not None:
         has_culprit = culprit is not None or any(isinstance(line, Denied) for line in lines)
-        failures = 0 if has_culprit else 1 + (learned.trial.failures if learned.trial else 0)
-        learned.trial = TrialNote(now, ended, failures)
+        learned.trial = TrialNote(now, ended, 0 if has_culprit else failures)
 
 
 def list_loaded(lines: Iterable[Line]) -> frozenset[str]:
@@ -287,8 +292,3 @@ def forget_old(learned: Learned, now: datetime) -> None:
 def _deny(learned: Learned, module: str, denial: Denial) -> None:
     learned.denied[module] = denial
     learned.loaded.pop(module, None)
-
-
-def _find_culprit(lines: Sequence[Line]) -> str | None:
-    last = lines[-1]
-    return last.module if isinstance(last, Importing) else None

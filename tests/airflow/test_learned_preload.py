@@ -6,6 +6,9 @@ One Airflow for this module, with packages of its own in a directory that looks 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import sysconfig
 import textwrap
 
 import pytest
@@ -43,6 +46,36 @@ with DAG("reads", schedule=None):
 
     look()
 """
+PYTHONS = """
+import sys
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, task
+
+def describe():
+    try:
+        import only_there
+    except ImportError:
+        return {"prefix": sys.prefix, "word": None}
+    return {"prefix": sys.prefix, "word": only_there.WORD}
+
+with DAG("two_pythons", schedule=None):
+    task(describe, task_id="here")()
+    task(describe, task_id="there", queue="other")()
+    BashOperator(task_id="shell", queue="other", bash_command="command -v python; python -c 'import only_there'")
+    BashOperator(task_id="nowhere", queue="broken", bash_command="true")
+"""
+
+
+@pytest.fixture(scope="module")
+def other_python(tmp_path_factory):
+    """A virtual environment that has what this one has, and one package more."""
+    home = tmp_path_factory.mktemp("other") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
+    name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    directory = home / "lib" / name / "site-packages"
+    install(directory, "1", {"only_there": "WORD = 'there'\n"}, name="only-there")
+    (directory / "layer.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    return home / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
@@ -53,21 +86,23 @@ def packages(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, database_template, packages):
+def site(tmp_path_factory, database_template, packages, other_python):
     directory = tmp_path_factory.mktemp("learned")
     (directory / "dags").mkdir()
     write_dag(directory, "first", "first")
+    (directory / "dags" / "two_pythons.py").write_text(PYTHONS)
+    pythons = {"other": str(other_python), "broken": str(directory / "no" / "python")}
     site = AirflowSite(
         directory,
         executor=AIR_EXECUTOR,
         dags_folder=directory / "dags",
         database_template=database_template,
-        config=CONFIG,
+        config={**CONFIG, "air_executor": {"queue_environments": json.dumps(pythons)}},
         environment={"PYTHONPATH": str(packages)},
         components=("api-server", "scheduler", "dag-processor"),
     )
     with site:
-        site.api.wait_for_dags(["reads"])
+        site.api.wait_for_dags(["reads", "two_pythons"])
         site.api.unpause("reads")
         yield site
 
@@ -88,9 +123,10 @@ def run(site):
 
 
 def learned(site):
-    """Return what the command line shows of the one environment."""
+    """Return what the command line shows of the environment of most tasks."""
     found = json.loads(site.air_executor("preload", "status", "--json").stdout)
-    return found[0] if found else {"loaded": [], "denied": [], "waiting": []}
+    own = [each for each in found if each["python"] == sys.executable]
+    return own[0] if own else {"loaded": [], "denied": [], "waiting": []}
 
 
 def wait_until_learned(site):
@@ -165,3 +201,18 @@ def test_cleared_modules_are_not_loaded_for_the_next_task(site):
 
     assert run(site)["found"] == []
     assert wait_until_found(site, "good_module", "late_module")
+
+
+def test_queue_may_have_a_python_of_its_own(site, other_python):
+    run_id = site.api.trigger("two_pythons")
+    site.api.wait_for_run("two_pythons", run_id, timeout_s=180)
+
+    states = site.api.states("two_pythons", run_id)
+    here, there = (site.api.xcom("two_pythons", run_id, task) for task in ("here", "there"))
+
+    assert states == {"here": "success", "there": "success", "shell": "success", "nowhere": "failed"}
+    assert here == {"prefix": sys.prefix, "word": None}
+    assert there == {"prefix": str(other_python.parents[1]), "word": "there"}
+    assert "queue 'broken' names" in site.api.log("two_pythons", run_id, "nowhere")
+    pythons = {each["python"] for each in json.loads(site.air_executor("preload", "status", "--json").stdout)}
+    assert pythons == {sys.executable, str(other_python)}

@@ -195,6 +195,36 @@ def test_name_that_a_dag_folder_has_too_is_denied(try_modules):
     assert outcome.causes == {"b_helper": "shadowed"}
 
 
+def test_nothing_is_held_against_a_module_for_which_the_machine_had_no_time(site):
+    site.install({"a_good": GOOD, "b_starved": HOSTILE["spins"][0], "a_later": GOOD})
+    site.see("a_good", "b_starved", "a_later")
+
+    outcome = site.start(wall_s=1, cpu_s=1000)
+
+    assert outcome.facts is not None
+    assert outcome.facts["modules"] == ["a_good"]
+    assert outcome.causes == {}
+    assert outcome.learned.trial is not None
+    assert "too busy" in (outcome.learned.trial.error or "")
+    assert outcome.learned.trial.failures == 1
+    assert set(outcome.learned.seen) == {"b_starved", "a_later"}
+
+
+def test_child_that_works_for_an_import_is_waited_for(try_modules):
+    outcome = try_modules({"a_patient": "import subprocess\nsubprocess.run(['sleep', '2'], check=True)\n"}, asleep_s=1)
+
+    assert list(outcome.learned.loaded) == ["a_patient"]
+
+
+def test_name_that_has_come_into_a_dag_folder_is_not_loaded_again(try_modules, site):
+    try_modules({"a_good": GOOD, "a_package": "import a_part", "a_part": GOOD})
+
+    again = site.start("verified", shadows="a_part")
+
+    assert again.facts is not None
+    assert again.facts["modules"] == ["a_good"]
+
+
 def test_verified_modules_are_loaded_without_a_trial(try_modules, site):
     try_modules({"a_good": GOOD, "b_hostile": HOSTILE["thread"][0]})
 

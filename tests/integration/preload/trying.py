@@ -23,7 +23,11 @@ def main() -> None:
     directory, name, mode, *words = sys.argv[1:]
     options = dict(word.split("=", 1) for word in words)
     become_subreaper()
-    limits = ScoutLimits(cpu_s=float(options.get("cpu_s", 1)), asleep_s=float(options.get("asleep_s", 4)), wall_s=60)
+    limits = ScoutLimits(
+        cpu_s=float(options.get("cpu_s", 1)),
+        asleep_s=float(options.get("asleep_s", 4)),
+        wall_s=float(options.get("wall_s", 60)),
+    )
     policy = LearnedPolicy(
         allow=tuple(filter(None, options.get("allow", "").split(","))),
         deny=tuple(filter(None, options.get("deny", "").split(","))),
