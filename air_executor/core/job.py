@@ -1,13 +1,10 @@
-"""A job in memory: its tasks, and how each event changes them. The same code serves the live manager and the replay."""
+"""A job in memory: how each event changes it and its tasks. The same code serves the live manager and the replay."""
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from datetime import datetime
 from functools import singledispatchmethod
-
-import msgspec
 
 from air_executor.core.events import (
     Event,
@@ -26,54 +23,11 @@ from air_executor.core.events import (
     ViewWritten,
 )
 from air_executor.core.graph import check_acyclic
+from air_executor.core.ready_tasks import ReadyTasks
 from air_executor.core.specs import TaskSpec, check_tasks
 from air_executor.core.states import TASK_TRANSITIONS, JobState, TaskStatus
+from air_executor.core.task import TASK_STATE_FIELDS, Task
 from air_executor.errors import InvalidJobError, InvalidTransitionError, TaskConflictError
-
-
-class Task(msgspec.Struct, kw_only=True, gc=False):
-    """One task and what is so about it. Instants are aware and in UTC."""
-
-    spec: TaskSpec
-    order: int
-    """Position in the job; the view keeps this order."""
-    created_at: datetime
-    status: TaskStatus = TaskStatus.PENDING
-    attempt: int = 0
-    """Number of the newest attempt; 0 before the first."""
-    failures: int = 0
-    """Attempts that failed; those that never started do not count."""
-    unmet: int = 0
-    """Dependencies that have not completed."""
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    error: str | None = None
-    outcome: Outcome | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    cpu_s: float | None = None
-    peak_memory_bytes: int | None = None
-    killed: tuple[str, ...] = ()
-    retry_at: datetime | None = None
-    """When the next attempt may start, while the task waits for it."""
-
-
-TASK_STATE_FIELDS = (
-    "attempt",
-    "failures",
-    "started_at",
-    "completed_at",
-    "error",
-    "outcome",
-    "exit_code",
-    "signal",
-    "cpu_s",
-    "peak_memory_bytes",
-    "killed",
-    "retry_at",
-)
-"""What a task is beside its spec and status; fields of `TaskRestored` too."""
-
 
 _VIEWS_KNOWN = 16
 
@@ -103,9 +57,7 @@ class Job:
         self.is_open = accepted.options.is_open
         self.view_identities: dict[tuple[int, int], None] = {}
         """(inode, mtime in ns) of the views that the manager wrote or accepted last, oldest first."""
-        self._ready: list[tuple[int, int, str]] = []
-        self._listed: set[str] = set()
-        """Ids in `_ready`, some of which are no longer ready: a replay launches what was never taken."""
+        self._ready = ReadyTasks()
         self._dependants: dict[str, list[str]] = {}
 
     @property
@@ -126,12 +78,7 @@ class Job:
 
     def take_ready(self) -> Task | None:
         """Return the next task to start and forget it as ready; whoever takes it launches it."""
-        while self._ready:
-            task = self.tasks[heapq.heappop(self._ready)[2]]
-            self._listed.discard(task.spec.id)
-            if _is_ready(task):
-                return task
-        return None
+        return self._ready.take()
 
     def end_delay(self, task_id: str) -> None:
         """Make a task ready whose pause before a retry is over."""
@@ -139,7 +86,7 @@ class Job:
         if task_id in self.delayed and task.status is TaskStatus.PENDING:
             self.delayed.discard(task_id)
             task.retry_at = None
-            self._make_ready(task)
+            self._ready.add(task)
 
     def new_tasks(self, tasks: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:
         """Return those of `tasks` that the job does not have, after checking them.
@@ -172,7 +119,7 @@ class Job:
         """Return the tasks that wait for one which nobody has queued, if nothing is left that could queue it."""
         if not self.counts[TaskStatus.PENDING] or self.running or self.delayed or self.is_open:
             return ()
-        if any(_is_ready(self.tasks[name]) for name in self._listed):
+        if self._ready.any_left():
             return ()
         return tuple(
             task.spec.id
@@ -207,7 +154,7 @@ class Job:
             }
             found = not skipped <= chosen
             chosen |= skipped
-        return tuple(name for name, task in self.tasks.items() if name in chosen and _will_never_complete(task))
+        return tuple(name for name, task in self.tasks.items() if name in chosen and task.will_never_complete)
 
     def outcome_state(self) -> tuple[JobState, str | None]:
         """Return the terminal state that the tasks add up to, and why it is not `completed`."""
@@ -275,7 +222,7 @@ class Job:
         self._move(task, TaskStatus.CANCELLED if self.is_stopping else TaskStatus.PENDING, event.at)
         task.started_at = None
         if task.status is TaskStatus.PENDING:
-            self._make_ready(task)
+            self._ready.add(task)
         else:
             task.completed_at = event.at
 
@@ -368,7 +315,7 @@ class Job:
                 task.unmet += 1
                 self._dependants.setdefault(dependency_id, []).append(task.spec.id)
         known = [self.tasks[name] for name in task.spec.dependencies if name in self.tasks]
-        broken = [dependency.spec.id for dependency in known if _will_never_complete(dependency)]
+        broken = [dependency.spec.id for dependency in known if dependency.will_never_complete]
         if self.is_stopping:
             self._move(task, TaskStatus.CANCELLED, at)
             task.completed_at = at
@@ -376,11 +323,10 @@ class Job:
             self._skip(task, broken[0], at)
             self._skip_dependants(task, at)
         elif task.unmet == 0 and task.retry_at is None:
-            self._make_ready(task)
+            self._ready.add(task)
 
     def _connect_anew(self, at: datetime) -> None:
         self._ready.clear()
-        self._listed.clear()
         self._dependants.clear()
         pending = [task for task in self.tasks.values() if task.status is TaskStatus.PENDING]
         for task in pending:
@@ -395,8 +341,8 @@ class Job:
                 dependant = self.tasks[name]
                 dependant.unmet -= 1
                 if dependant.unmet == 0 and dependant.status is TaskStatus.PENDING:
-                    self._make_ready(dependant)
-        elif _will_never_complete(task):
+                    self._ready.add(dependant)
+        elif task.will_never_complete:
             self._skip_dependants(task, at)
 
     def _skip_dependants(self, task: Task, at: datetime) -> None:
@@ -421,14 +367,7 @@ class Job:
                 self._move(task, TaskStatus.CANCELLED, at)
                 task.completed_at, task.retry_at = at, None
         self._ready.clear()
-        self._listed.clear()
         self.delayed.clear()
-
-    def _make_ready(self, task: Task) -> None:
-        # Listed twice, it would be handed out twice before its first launch is recorded.
-        if task.spec.id not in self._listed:
-            self._listed.add(task.spec.id)
-            heapq.heappush(self._ready, (-task.spec.priority, task.order, task.spec.id))
 
     def _move(self, task: Task, status: TaskStatus, at: datetime, *, check: bool = True) -> None:
         if check and status not in TASK_TRANSITIONS[task.status]:
@@ -465,14 +404,6 @@ class Job:
 
 
 _STARTED = frozenset({TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED})
-
-
-def _is_ready(task: Task) -> bool:
-    return task.status is TaskStatus.PENDING and task.unmet == 0 and task.retry_at is None
-
-
-def _will_never_complete(task: Task) -> bool:
-    return task.status.is_terminal and task.status is not TaskStatus.COMPLETED
 
 
 def _shown(spec: TaskSpec) -> str:

@@ -15,8 +15,9 @@ from air_executor.core.events import (
     TasksQueued,
     ViewWritten,
 )
-from air_executor.core.job import TASK_STATE_FIELDS, Job
+from air_executor.core.job import Job
 from air_executor.core.states import TaskStatus
+from air_executor.core.task import TASK_STATE_FIELDS
 
 
 def snapshot(job: Job) -> Iterator[Event]:

@@ -20,8 +20,9 @@ from air_executor.core.events import (
     TasksReset,
     ViewWritten,
 )
-from air_executor.core.job import Job, Task
+from air_executor.core.job import Job
 from air_executor.core.states import TaskStatus
+from air_executor.core.task import Task
 from air_executor.errors import InvalidTransitionError
 from air_executor.history.progress_curve import Counts, ProgressCurve
 from air_executor.history.rows import Row, Rows

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from air_executor.core.events import Outcome
-from air_executor.core.job import Job, Task
+from air_executor.core.job import Job
+from air_executor.core.task import Task
 from air_executor.process.protocol import Launch, Started
 from air_executor.process.tree import AttemptTree, tree_of
 

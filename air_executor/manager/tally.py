@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from air_executor.core.events import Event, JobFinished, LaunchVoided, Outcome, TaskEnded, TaskLaunched
-from air_executor.core.job import Job, Task
+from air_executor.core.job import Job
 from air_executor.core.specs import RunnerKind
 from air_executor.core.states import JobState
+from air_executor.core.task import Task
 
 KINDS: tuple[RunnerKind, ...] = ("command", "airflow")
 _STEP_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

@@ -8,9 +8,10 @@ from datetime import datetime, timezone
 import msgspec
 
 from air_executor.core.events import Outcome
-from air_executor.core.job import Job, Task
+from air_executor.core.job import Job
 from air_executor.core.specs import JobOptions, TaskSpec
 from air_executor.core.states import JobState, TaskStatus
+from air_executor.core.task import Task
 
 _NO_VARIABLES: dict[str, str] = {}
 
