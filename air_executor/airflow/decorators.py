@@ -15,6 +15,7 @@ from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_d
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 
 from air_executor.airflow.operators import AirExecutorJobOperator
+from air_executor.airflow.sdk_compat import determine_kwargs
 from air_executor.errors import InvalidJobError
 
 if TYPE_CHECKING:
@@ -62,8 +63,6 @@ class _AirExecutorDecoratedOperator(DecoratedOperator, AirExecutorJobOperator):
 
     def execute(self, context: Context) -> Any:
         """Find the tasks, submit the job, and wait for it."""
-        from airflow.sdk.bases.decorator import determine_kwargs
-
         given = {**context, **self.op_kwargs}
         kwargs = determine_kwargs(self.python_callable, self.op_args, given)
         if self.discovers:

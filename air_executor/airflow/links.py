@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.sdk import BaseOperatorLink, conf
+from airflow.sdk import BaseOperatorLink
 
 from air_executor.airflow import sdk_compat
 
@@ -35,5 +35,5 @@ class AirExecutorJobLink(BaseOperatorLink):
 
 def make_job_url(job_name: str) -> str:
     """Return where the web UI shows a job."""
-    base_url = (conf.get("api", "base_url", fallback="") or "").rstrip("/")
+    base_url = (sdk_compat.conf.get("api", "base_url", fallback="") or "").rstrip("/")
     return f"{base_url}{_PAGE}#job={quote(job_name, safe='')}"

@@ -6,6 +6,7 @@ Imports little: DAG files import it.
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 
@@ -23,14 +24,37 @@ def _find_error(name: str) -> type[Exception]:
     return error
 
 
+conf: Any = find("airflow.sdk", "conf") or find("airflow.configuration", "conf")
+
+determine_kwargs: Any = find("airflow.sdk.bases.decorator", "determine_kwargs") or find(
+    "airflow.utils.operator_helpers", "determine_kwargs"
+)
+"""Picks what a function's signature asks for."""
+
 AirflowException = _find_error("AirflowException")
 AirflowFailException = _find_error("AirflowFailException")
 AirflowNotFoundException = _find_error("AirflowNotFoundException")
+AirflowSensorTimeout = _find_error("AirflowSensorTimeout")
 TaskDeferralTimeout = _find_error("TaskDeferralTimeout")
+TaskDeferred: type[BaseException] = _find_error("TaskDeferred")
 
 
 # 3.3: functions of a module. 3.2: a class in that module, which only reports where core has initialised it. 3.1: core's class.
 _SDK_METRICS_MODULE = "airflow.sdk.observability.stats"
+_NOT_IN_STATS = re.compile(r"[^A-Za-z0-9_./-]+")
+_MAX_STAT_LENGTH = 240
+"""Airflow refuses more than 250, with the prefix that a site may have."""
+
+
+def make_safe_tags(name: str, tags: dict[str, str]) -> dict[str, str]:
+    """Return tags that StatsD can carry: it has them in the metric's name, and refuses a name with a colon, or a long one."""
+    safe = {key: _NOT_IN_STATS.sub("-", value) for key, value in tags.items()}
+    excess = len(name) + sum(len(key) + len(value) + 2 for key, value in safe.items()) - _MAX_STAT_LENGTH
+    if excess > 0:
+        longest = max(safe, key=lambda key: len(safe[key]))
+        # Names of jobs differ at their end.
+        safe[longest] = safe[longest][excess:]
+    return safe
 
 
 def set_task_gauge(name: str, number: float, tags: dict[str, str]) -> None:
@@ -42,7 +66,7 @@ def set_task_gauge(name: str, number: float, tags: dict[str, str]) -> None:
     )
     try:
         if gauge is not None:
-            gauge(name, number, tags=tags)
+            gauge(name, number, tags=make_safe_tags(name, tags))
     except Exception:
         # A metrics backend may raise anything.
         return

@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
+from air_executor.airflow.sdk_compat import conf
 from air_executor.airflow.waiting import WaitsForJob
 
 if TYPE_CHECKING:

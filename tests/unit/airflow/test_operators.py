@@ -7,12 +7,10 @@ import pytest
 
 pytest.importorskip("airflow.sdk", reason="Airflow is not installed")
 
-from airflow.sdk.exceptions import TaskDeferred
-
 from air_executor.airflow import sdk_compat, waiting
 from air_executor.airflow.hook import AirExecutorHook
 from air_executor.airflow.operators import AirExecutorJobOperator, AirExecutorSubmitOperator
-from air_executor.airflow.sdk_compat import AirflowException, AirflowFailException
+from air_executor.airflow.sdk_compat import AirflowException, AirflowFailException, AirflowSensorTimeout, TaskDeferred
 from air_executor.airflow.sensors import AirExecutorJobSensor
 from air_executor.airflow.triggers import AirExecutorJobTrigger
 from air_executor.client import AirExecutorClient
@@ -268,8 +266,6 @@ def test_sensor_in_mode_reschedule_looks_once(client, context, monkeypatch):
 
 
 def test_sensor_in_mode_poke_has_a_timeout(client, context):
-    from airflow.sdk.exceptions import AirflowSensorTimeout
-
     write_job(client, "nightly")
 
     with pytest.raises(AirflowSensorTimeout):
