@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -128,7 +129,7 @@ def test_the_demo_fails_with_the_reason_and_a_cleared_run_goes_on(runs):
     run_id = runs.start(dag_id)
     job = f"airflow-{run_id}"
 
-    _find_process(runs, job, "sleep", "3").send_signal(signal.SIGKILL)
+    os.kill(_wait_for_runner(runs, job, "process"), signal.SIGKILL)
 
     runs.end(dag_id, run_id, "failed")
     states = runs.api.states(dag_id, run_id)
@@ -308,11 +309,22 @@ def _processes(runs: Runs, job: str) -> list[psutil.Process]:
     return found
 
 
-def _find_process(runs: Runs, job: str, *words: str) -> psutil.Process:
-    def look() -> list[psutil.Process]:
-        return [process for process in _processes(runs, job) if process.cmdline() == list(words)]
+def _wait_for_runner(runs: Runs, job: str, task_id: str) -> int:
+    # From the spool: looking at all processes may take longer than this one lives.
+    def look() -> list[int]:
+        lines = [line for spool in (runs.client.base_path / "run").glob("*.jsonl") for line in _lines(spool)]
+        started = [json.loads(line) for line in lines if line.startswith('{"type":"started"') and job in line]
+        words = [(each["attempt_id"].split("/"), each["pid"]) for each in started]
+        return [pid for (name, _, task, _), pid in words if (name, task) == (job, task_id)]
 
-    return wait_until(look, timeout_s=LIMIT_S, interval_s=0.05, what=f"`{' '.join(words)}` of job {job}")[0]
+    return wait_until(look, timeout_s=LIMIT_S, what=f"a runner of {task_id} in job {job}")[0]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    except FileNotFoundError:
+        return []
 
 
 def _read_table(path: Path, table: str) -> list[tuple[Any, ...]]:
