@@ -107,4 +107,8 @@ def _run(command: list[str]) -> tuple[int, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("Stopped; what was started has been ended.")
+        sys.exit(130)

@@ -28,6 +28,8 @@ class Executor:
     needs_redis: bool = False
     has_pool: bool = False
     """Whether supervisors stay, and run one task after the other."""
+    learns: bool = False
+    """Whether it goes on changing for a while after the first tasks, as `air-executor preload status` tells."""
     packages: tuple[str, ...] = ()
     """Whose versions are told beside Airflow's."""
 
@@ -38,6 +40,7 @@ EXECUTORS = {
         AIR_EXECUTOR,
         Environment("air", ("-e", ".[airflow,postgres]")),
         settings={"air_executor": {"warm_parent_idle": str(WARM_PARENT_IDLE_S)}},
+        learns=True,
         packages=("air-executor",),
     ),
     "local": Executor("LocalExecutor", LOCAL_EXECUTOR, Environment("local"), has_pool=True),

@@ -1,6 +1,6 @@
 """Measure the same DAGs under AirExecutorExecutor, LocalExecutor, CeleryExecutor and EdgeExecutor, in turn.
 
-Each executor has an environment and a database of its own; per round it gets a new Airflow, warmed up by each workload.
+Each executor has an environment and a database of its own; per round it gets a new Airflow, which is warmed up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.runs import Numbers
 from benchmarks.side_by_side_report import BEGIN, END, render
 from benchmarks.sites import Sites
 from benchmarks.stopping import clean_up_on_signals
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, warm_up
 
 PAGE = PROJECT / "docs" / "benchmarks.md"
 PICTURES = PROJECT / "docs" / "images"
@@ -146,7 +146,9 @@ def measure_round(
 ) -> None:
     """Add the numbers of one executor in one round to `numbers`, as they come."""
     with sites.site(key, f"round-{number}-{key}", DAGS) as site:
-        site.api.wait_for_dags(sorted({dag for name in workloads for dag in WORKLOADS[name].dags}))
+        wanted = {dag for name in workloads for dag in (*WORKLOADS[name].warm_up, *WORKLOADS[name].dags)}
+        site.api.wait_for_dags(sorted(wanted))
+        warm_up(site, workloads)
         for name in workloads:
             found = WORKLOADS[name].measure(site, sizes)
             numbers |= found

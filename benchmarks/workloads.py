@@ -1,10 +1,11 @@
-"""What is measured of each executor: a workload warms up by itself, and returns its numbers."""
+"""What is measured of each executor, and how it is warmed up before."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.executors import PARALLELISM, WARM_PARENT_IDLE_S
@@ -19,23 +20,38 @@ class Workload:
     """One kind of work."""
 
     measure: Callable[[MeasuredSite, Sizes], Numbers]
+    warm_up: tuple[str, ...]
+    """DAGs that are run once before anything is measured."""
     dags: tuple[str, ...]
     seconds: dict[str, float]
     """About how long it takes under each executor, warming up included; for the estimate at the start."""
 
 
+def warm_up(site: MeasuredSite, workloads: Sequence[str]) -> None:
+    """Run the DAGs that warm up, and wait until the executor has come to rest."""
+    # In turn: an API server that was just started answers its first requests slowly.
+    for dag_id in dict.fromkeys(dag_id for name in workloads for dag_id in WORKLOADS[name].warm_up):
+        run_dag(site, dag_id)
+    settle(site, calm_s=3)
+    if site.measured.learns:
+        wait_until(
+            lambda: site.air_executor("preload", "status", "--json").stdout,
+            lambda answer: all(each["is_settled"] for each in json.loads(answer)),
+            timeout_s=150,
+            interval_s=2,
+            what="learned preload to settle",
+        )
+        settle(site, calm_s=3)
+
+
 def measure_independent(site: MeasuredSite, _: Sizes) -> Numbers:
     """Measure many tasks side by side."""
-    run_dag(site, "independent")
-    settle(site)
     run = measure_run(site, "independent")
     return {"tasks_per_s": len(run.instances) / run.seconds, "true_cpu_ms": run.cpu_ms_per_task()}
 
 
 def measure_chain(site: MeasuredSite, _: Sizes) -> Numbers:
     """Measure one task after the other."""
-    run_dag(site, "chain")
-    settle(site)
     return {"chain_s": run_dag(site, "chain").seconds}
 
 
@@ -51,7 +67,6 @@ def measure_provider(site: MeasuredSite, _: Sizes) -> Numbers:
 
 def measure_latency(site: MeasuredSite, sizes: Sizes) -> Numbers:
     """Measure single tasks, each on an idle system."""
-    run_dag(site, "single")
     waits_ms = []
     for _ in range(sizes.singles):
         time.sleep(1)
@@ -104,23 +119,26 @@ def measure_retired(site: MeasuredSite, _: Sizes) -> Numbers:
 
 
 def _measure_heavy(site: MeasuredSite, name: str) -> Numbers:
-    run_dag(site, f"{name}_warm_up")
-    settle(site, calm_s=3)
     run = measure_run(site, name)
     return {f"{name}_s": run.seconds, f"{name}_cpu_ms": run.cpu_ms_per_task()}
 
 
 # In this order: memory is looked at after work, and what is idle for long comes last.
 WORKLOADS = {
-    "independent": Workload(measure_independent, ("independent",), {"air": 20, "local": 25, "celery": 50, "edge": 60}),
-    "chain": Workload(measure_chain, ("chain",), {"air": 10, "local": 45, "celery": 50, "edge": 60}),
+    "independent": Workload(
+        measure_independent,
+        ("single", "independent"),
+        ("independent",),
+        {"air": 20, "local": 25, "celery": 50, "edge": 60},
+    ),
+    "chain": Workload(measure_chain, ("single",), ("chain",), {"air": 10, "local": 45, "celery": 50, "edge": 60}),
     "pandas": Workload(
-        measure_pandas, ("pandas", "pandas_warm_up"), {"air": 15, "local": 45, "celery": 40, "edge": 60}
+        measure_pandas, ("pandas_warm_up",), ("pandas",), {"air": 15, "local": 45, "celery": 40, "edge": 60}
     ),
     "provider": Workload(
-        measure_provider, ("provider", "provider_warm_up"), {"air": 15, "local": 35, "celery": 35, "edge": 45}
+        measure_provider, ("provider_warm_up",), ("provider",), {"air": 15, "local": 35, "celery": 35, "edge": 45}
     ),
-    "latency": Workload(measure_latency, ("single",), {"air": 25, "local": 35, "celery": 35, "edge": 45}),
-    "memory": Workload(measure_memory, ("single", "standing"), {"air": 15, "local": 20, "celery": 25, "edge": 35}),
-    "retired": Workload(measure_retired, (), {"air": WARM_PARENT_IDLE_S + 5}),
+    "latency": Workload(measure_latency, ("single",), (), {"air": 25, "local": 35, "celery": 35, "edge": 45}),
+    "memory": Workload(measure_memory, ("single",), ("standing",), {"air": 15, "local": 20, "celery": 25, "edge": 35}),
+    "retired": Workload(measure_retired, (), (), {"air": WARM_PARENT_IDLE_S + 5}),
 }
