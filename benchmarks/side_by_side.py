@@ -146,7 +146,7 @@ def measure_round(
 ) -> None:
     """Add the numbers of one executor in one round to `numbers`, as they come."""
     with sites.site(key, f"round-{number}-{key}", DAGS) as site:
-        wanted = {dag for name in workloads for dag in (*WORKLOADS[name].warm_up, *WORKLOADS[name].dags)}
+        wanted = {"single"} | {dag for name in workloads for dag in (*WORKLOADS[name].warm_up, *WORKLOADS[name].dags)}
         site.api.wait_for_dags(sorted(wanted))
         warm_up(site, workloads)
         for name in workloads:
