@@ -146,6 +146,7 @@ def wait_until_found(site, *modules):
     )
 
 
+@pytest.mark.core
 def test_what_two_tasks_import_is_loaded_for_the_third(site):
     for _ in range(2):
         assert run(site)["found"] == []
@@ -158,6 +159,7 @@ def test_what_two_tasks_import_is_loaded_for_the_third(site):
     assert seen["found"] == ["good_module", "late_module"]
 
 
+@pytest.mark.core
 def test_edited_dag_and_helper_are_read_fresh_every_time(site):
     wait_until_found(site, "good_module", "late_module")
 

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import sys
+import types
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
+from air_executor.airflow import provenance, sightings
 from air_executor.airflow.learned_modules import LearnedPolicy
-from air_executor.airflow.learned_preload import GenerationRequest
-from air_executor.airflow.process_state import ProcessState
+from air_executor.airflow.learned_preload import GenerationRequest, LearnedPreload
+from air_executor.core.preload import Began, Passed
+from air_executor.store.learned import LearnedFiles
+from air_executor.store.stamps import read_stamps
 
 
 def test_own_words_are_taken_out_of_the_command_line():
@@ -51,8 +59,61 @@ def test_lists(allow, deny, module, is_permitted):
     assert LearnedPolicy(allow, deny).permits(module) is is_permitted
 
 
-def test_process_that_did_nothing_gets_no_objection():
-    # This process may have children and threads of other tests: only what changes counts.
-    before = ProcessState.take()
-    found = before.find_objection()
-    assert found is None or found.cause == "process"
+@pytest.fixture
+def request_(tmp_path):
+    files = LearnedFiles(tmp_path / "preload" / "digest")
+    files.create()
+    return GenerationRequest(files, "first", "verified")
+
+
+@pytest.fixture
+def task_runner(monkeypatch):
+    module = types.ModuleType("task_runner")
+    module.main = lambda: None
+    monkeypatch.setattr(sightings, "_MODULE", "air_test_task_runner")
+    monkeypatch.setitem(sys.modules, "air_test_task_runner", module)
+    monkeypatch.setattr(provenance, "wait_until_settled", lambda directories: None)
+    return module
+
+
+def load(request_, **options):
+    words = {"preload": True, "preload_learned": True, "preload_allow": (), "preload_deny": ()}
+    learned = LearnedPreload(request_)
+    learned.load(
+        SimpleNamespace(**{**words, "preload_memory_limit_bytes": None, **options}), lambda section, name: None
+    )
+    learned.finish()
+    return request_.files.read_record(request_.name)
+
+
+def test_generation_says_what_it_was_made_from_and_has_tasks_report(request_, task_runner):
+    original = task_runner.main
+    began, passed = load(request_)
+
+    assert isinstance(began, Began)
+    assert passed == Passed(is_learning=True)
+    assert task_runner.main is not original
+    assert sys.executable in {stamp.path for stamp in read_stamps(request_.files.stamps("first"))}
+
+
+@pytest.mark.parametrize("switch", ["preload", "preload_learned"])
+def test_switched_off_it_still_tells_when_it_is_outdated(request_, task_runner, switch):
+    original = task_runner.main
+    _, passed = load(request_, **{switch: False})
+
+    assert passed == Passed(is_learning=False)
+    assert task_runner.main is original
+    assert read_stamps(request_.files.stamps("first"))
+
+
+def test_configuration_is_part_of_the_fingerprint_by_its_content(request_, task_runner, tmp_path, monkeypatch):
+    config = tmp_path / "airflow.cfg"
+    monkeypatch.setenv("AIRFLOW_CONFIG", str(config))
+    fingerprints = []
+    for number, text in enumerate(("a", "b", "b")):
+        config.write_text(text)
+        began, _ = load(replace(request_, name=f"generation-{number}"))
+        del task_runner.main
+        task_runner.main = lambda: None
+        fingerprints.append(began.fingerprint)
+    assert fingerprints[0] != fingerprints[1] == fingerprints[2]

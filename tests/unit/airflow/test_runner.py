@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import json
+import sys
 import time
 from types import SimpleNamespace
 
@@ -131,6 +132,20 @@ def test_garbage_is_collected_in_tasks(run):
         assert gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_generators_that_a_fork_would_share_get_new_seeds(run, monkeypatch):
+    seeds = []
+    monkeypatch.setitem(sys.modules, "numpy.random", SimpleNamespace(seed=lambda: seeds.append("new")))
+    run(0)
+    assert seeds == ["new"]
+
+
+def test_numpys_generators_are_not_imported_to_be_seeded(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy", object())
+    monkeypatch.delitem(sys.modules, "numpy.random", raising=False)
+    run(0)
+    assert "numpy.random" not in sys.modules
 
 
 def test_a_log_event_is_a_json_line(tmp_path, monkeypatch):
