@@ -28,7 +28,8 @@ def find_readable(request: Request, user: Annotated[Any, Depends(get_user)]) -> 
         may_read_dag = _judge_many(user)
     else:
         # Airflow guards the logs of tasks by a permission of their own.
-        is_log = request.url.path.endswith("/log")
+        # Not of `request.url`: of a task's id that holds `?` or `#` older versions of Starlette cut the path there.
+        is_log = request.scope["path"].endswith("/log")
         may_read_dag = _judge_one(user, DagAccessEntity.TASK_LOGS if is_log else DagAccessEntity.TASK_INSTANCE)
 
     @cache

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
+
+from air_executor.core.specs import JobSpec, TaskSpec
 
 JOB_PATHS = ("", "/progress", "/tasks", "/tasks/a/b", "/timeline")
 LOG_PATH = "/tasks/a/b/log?attempt=0"
@@ -84,6 +88,17 @@ def test_logs_need_the_permission_for_logs(browser, manager, jobs):
     assert refused.status_code == 404
     assert allowed.status_code == 200
     assert allowed.text == "what it wrote"
+
+
+@pytest.mark.parametrize("task_id", ["page?n=2", "page#2"])
+def test_the_id_of_a_task_does_not_get_around_the_permission_for_logs(browser, manager, jobs, task_id):
+    manager.task_instances = {"sales"}
+    tasks = (TaskSpec(id=task_id, command="true"),)
+    jobs.submit(JobSpec(name="sales-2", tasks=tasks, labels={"dag_id": "sales"}))
+    path = f"/api/jobs/sales-2/tasks/{quote(task_id, safe='')}"
+
+    assert browser.get(path).status_code == 200
+    assert browser.get(f"{path}/log").status_code == 404
 
 
 def test_a_page_of_many_jobs_is_judged_by_one_question(browser, manager):
