@@ -127,12 +127,22 @@ def hand_over(
         return HandOver(client.submit(following, attachments), step)
     if step is Step.RETRY:
         try:
-            client.retry(view.name)
+            return _run_again(client, view)
         except InvalidJobError:
             # Its files are not valid, or nothing in it can run again.
             return HandOver(client.submit(following, attachments), Step.SUBMIT_NEXT)
-        return HandOver(view.name, step, after=view.updated_at)
     return HandOver(view.name, step)
+
+
+def go_on_after_kill(client: AirExecutorClient, view: JobView, who: TaskInstanceTry) -> HandOver | None:
+    """Run a cancelled job again if that was meant for an earlier try, which this one overtook; None if it was not.
+
+    Airflow starts the next try of a cleared task at once, and tells the trigger of the last one a second later.
+    """
+    note = try_note.read_note(client.job_path(view.name))
+    if view.state is not JobState.CANCELLED or note is None or not note.was_cancelled:
+        return None
+    return _run_again(client, view) if note.try_number < who.try_number else None
 
 
 def choose_step(
@@ -208,8 +218,15 @@ def make_options(given: Mapping[str, Any]) -> JobOptions:
         raise InvalidJobError(f"options: {error}") from error
 
 
+def _run_again(client: AirExecutorClient, view: JobView) -> HandOver:
+    # First: who cancels the job from now on means it.
+    try_note.remove_note(client.job_path(view.name))
+    client.retry(view.name)
+    return HandOver(view.name, Step.RETRY, after=view.updated_at)
+
+
 def _find_newest(client: AirExecutorClient, name: str) -> tuple[int, JobView | None]:
-    """Return number and view of the newest job that bears `name`; with none, 0 and None."""
+    """Return the highest number among the jobs that bear `name`, and the newest of them; with none, 0 and None."""
     present = set(client.job_names())
     numbered = [number for number in range(2, _MAX_GENERATIONS) if job_names.make_generation(name, number) in present]
     # Earlier ones may lie in the archive, or be gone.
@@ -218,12 +235,15 @@ def _find_newest(client: AirExecutorClient, name: str) -> tuple[int, JobView | N
         view = client.job(job_names.make_generation(name, number))
     except JobNotFoundError:
         return 0, None
+    newest = view
     while True:
         try:
             view = client.job(job_names.make_generation(name, number + 1))
         except JobNotFoundError:
-            return number, view
+            return number, newest
         number += 1
+        # Where the first ones were removed, their names are given again, beside later ones in the archive.
+        newest = view if view.created_at >= newest.created_at else newest
 
 
 def _is_same_work(client: AirExecutorClient, name: str, specs: Sequence[TaskSpec]) -> bool:

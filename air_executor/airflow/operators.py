@@ -184,8 +184,12 @@ class AirExecutorJobOperator(WaitsForJob, _SubmitsJob):
         raise AirflowException(f"Air-Executor job {job_name} was not over within {self._timeout_s:g} s")
 
     def _finish(self, context: Context, client: AirExecutorClient, observer: JobObserver, view: JobView) -> Any:
-        from air_executor.airflow.handed_over_job import note_taken
+        from air_executor.airflow.handed_over_job import go_on_after_kill, note_taken
 
+        again = go_on_after_kill(client, view, _who(context))
+        if again is not None:
+            self.log.info("Job %s was cancelled with an earlier try of this task: it runs again", view.name)
+            return self._wait(context, again)
         summary = super()._finish(context, client, observer, view)
         note_taken(client, view.name, _who(context))
         return summary

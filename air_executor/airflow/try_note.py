@@ -40,3 +40,8 @@ def read_note(job_path: Path) -> TryNote | None:
         return decode_json(read_bytes(path, _MAX_BYTES)[0], TryNote, path)
     except (FileNotFoundError, DamagedFileError):
         return None
+
+
+def remove_note(job_path: Path) -> None:
+    """Forget what an earlier try did; idempotent."""
+    (job_path / _FILE).unlink(missing_ok=True)

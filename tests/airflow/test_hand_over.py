@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 
 from air_executor.client import AirExecutorClient
@@ -9,6 +11,8 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.core
 
+TELLS_TRIGGERS = tuple(map(int, version("apache-airflow").split(".")[:2])) >= (3, 3)
+"""Airflow tells a trigger that somebody has cleared or marked its task."""
 JOBS = ("submit", "whole", "ended_there", "from_xcom", "returns_tasks", "discovers")
 
 
@@ -149,7 +153,12 @@ def test_clearing_a_deferred_task_ends_its_job_and_the_next_try_goes_on_with_it(
     wait_for_trigger(stage, "hand_over_cleared", cleared)
 
     stage.api.clear("hand_over_cleared", cleared, ["held"])
-    wait_for_job(client, cleared, lambda views: client.tasks(views[-1].name)[0].attempt == 2, "the second attempt")
+    if TELLS_TRIGGERS:
+        wait_for_job(client, cleared, lambda views: client.tasks(views[-1].name)[0].attempt == 2, "the second attempt")
+    # Where the trigger has to ask, the next try may be there before the answer.
+    stage.api.wait_for_task(
+        "hand_over_cleared", cleared, "held", {"deferred"}, also=lambda seen: seen["try_number"] == 2
+    )
     stage.release(cleared)
 
     assert stage.api.wait_for_run("hand_over_cleared", cleared) == "success"

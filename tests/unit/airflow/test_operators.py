@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("airflow.sdk", reason="Airflow is not installed")
 
 from air_executor.airflow import sdk_compat, waiting
+from air_executor.airflow.handed_over_job import TaskInstanceTry, cancel_for
 from air_executor.airflow.hook import AirExecutorHook
 from air_executor.airflow.operators import AirExecutorJobOperator, AirExecutorSubmitOperator
 from air_executor.airflow.sdk_compat import AirflowException, AirflowFailException, AirflowSensorTimeout, TaskDeferred
@@ -238,6 +239,21 @@ def test_task_killed_before_it_submitted_has_nothing_to_cancel(client):
     job().on_kill()
 
     assert requests(client) == []
+
+
+def test_cancellation_meant_for_an_earlier_try_does_not_end_this_one(client, context, ti):
+    operator = job()
+    name = deferred(operator, context).trigger.job_name
+    ti.try_number, ti.max_tries = 2, 1
+    deferred(operator, context)  # attached, before the trigger of the first try heard that it was cleared
+    cancel_for(client, name, TaskInstanceTry.of(FakeTaskInstance()), "its task in Airflow was ended")
+    ends(client, JobState.CANCELLED, {"task-1": TaskStatus.CANCELLED})
+
+    with pytest.raises(TaskDeferred):
+        operator.execute_complete(context, {"job_name": name})
+    # Who cancels it now means this try.
+    with pytest.raises(AirflowFailException):
+        operator.execute_complete(context, {"job_name": name})
 
 
 def test_sensor_waits_for_anybodys_job(client, context):
