@@ -155,6 +155,19 @@ def test_archived_job_is_found(client):
     assert hand_over(client, again(), SPEC).step is Step.RETRY
 
 
+def test_job_of_a_name_that_was_given_again_is_newer_than_archived_ones(client):
+    old = put(client, JobState.COMPLETED, name="nightly.2")
+    note_taken(client, "nightly.2", FIRST)
+    old.rename(client.base_path / "archive" / "nightly.2")
+    handed = hand_over(client, again(cleared=True), SPEC)
+
+    attached = hand_over(client, again(2, cleared=True), SPEC)
+
+    assert (handed.job_name, handed.step) == ("nightly", Step.SUBMIT)
+    assert (attached.job_name, attached.step) == ("nightly", Step.ATTACH)
+    assert hand_over(client, again(2, cleared=True), SPEC, force_new=True).job_name == "nightly.3"
+
+
 def test_new_job_by_force_ends_the_one_before(client):
     put(client, JobState.WORKING)
 
