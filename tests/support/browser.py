@@ -6,9 +6,11 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_PATIENCE_MS = 90_000
 # Chromium refuses its sandbox to root, and containers give it little shared memory.
 _ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage")
 
@@ -31,24 +33,39 @@ def start_chromium(program: str) -> Iterator[Any]:
             browser.close()
 
 
+@dataclass
+class Login:
+    """A user of an Airflow, and what the browser keeps of them once they have logged in."""
+
+    url: str
+    username: str
+    password: str
+    kept: Any = None
+
+
 @contextlib.contextmanager
-def open_airflow(browser: Any, url: str, username: str, password: str, **options: Any) -> Iterator[Any]:
-    """Log in as a person does and yield the page; it fails at its end if something went wrong in the browser.
+def open_airflow(browser: Any, login: Login, **options: Any) -> Iterator[Any]:
+    """Open Airflow, log in as a person does where that is needed, and yield the page.
+
+    It fails at its end if something went wrong in the browser.
 
     :param options: of the browser's window, such as `color_scheme`.
     """
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, **options)
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, storage_state=login.kept, **options)
+    context.set_default_timeout(_PATIENCE_MS)
     faults: list[str] = []
     try:
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
-        page.goto(f"{url}/")
-        page.locator("input[name=username]").fill(username)
-        page.locator("input[name=password]").fill(password)
-        page.locator("button[type=submit]").click()
-        page.wait_for_url(lambda address: "login" not in address)
+        page.goto(f"{login.url}/")
+        if login.kept is None:
+            page.locator("input[name=username]").fill(login.username)
+            page.locator("input[name=password]").fill(login.password)
+            page.locator("button[type=submit]").click()
+            page.wait_for_url(lambda address: "login" not in address)
+            login.kept = context.storage_state()
         yield page
     finally:
         context.close()

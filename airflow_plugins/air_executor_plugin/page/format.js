@@ -70,5 +70,11 @@ export function commandLine(task) {
   return [task.command, ...(task.args ?? [])].map(quote).join(" ");
 }
 
+/** An error in one line: what happened, and the last of what the task wrote, which mostly says why. */
+export function shortError(error) {
+  const lines = error.trimEnd().split("\n");
+  return lines.length === 1 ? error : `${lines[0].split("; last lines:")[0]}: ${lines.at(-1).trim()}`;
+}
+
 export const capitalize = (word) => word.charAt(0).toUpperCase() + word.slice(1);
 export const plural = (number, word) => `${formatNumber(number)} ${word}${number === 1 ? "" : "s"}`;

@@ -43,7 +43,7 @@ export function showJobs(root) {
   root.append(h("div", { class: "page" },
     h("header", { class: "title" }, h("h1", {}, scopeName ? `Jobs of this ${scopeName}` : "Air-Executor"), manager),
     warning.element, trouble.element,
-    h("div", { class: "tools" }, states.element, h("span", { class: "gap" }), kinds, search),
+    h("div", { class: "tools" }, states.element, h("span", { class: "ask" }, kinds, search)),
     h("div", { class: "sheet" }, table, nothing), pager));
 
   function ask(changes) {

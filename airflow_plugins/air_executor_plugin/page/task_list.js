@@ -2,7 +2,7 @@
 
 import { getTasks } from "./api.js";
 import { h, setAttribute, setText } from "./dom.js";
-import { commandLine, formatDuration, formatTime, taskSeconds } from "./format.js";
+import { commandLine, formatDuration, formatTime, shortError, taskSeconds } from "./format.js";
 import { TASK_STATUSES, emptyState, filterButtons, searchField, stateMark } from "./parts.js";
 import { adjustPlace, readPlace } from "./place.js";
 
@@ -31,7 +31,7 @@ export function taskList(job, open) {
   const nothing = h("div", {});
   const scroller = h("div", { class: "scroller", tabindex: "0", role: "listbox", "aria-label": "Tasks", onscroll: draw, onkeydown: onKey }, sizer, nothing);
   const element = h("section", { class: "sheet tasks", "aria-label": "Tasks" },
-    h("div", { class: "tools" }, filters.element, h("span", { class: "gap" }), search),
+    h("div", { class: "tools" }, filters.element, search),
     h("div", { class: "task heading" }, h("span", {}), headings), scroller);
   const resized = new ResizeObserver(draw);
   resized.observe(scroller);
@@ -53,7 +53,9 @@ export function taskList(job, open) {
   function markOrder() {
     for (const heading of headings) {
       const isOn = heading.dataset.order === asked.order;
-      setAttribute(heading, "aria-sort", isOn ? (asked.descending ? "descending" : "ascending") : null);
+      const way = isOn ? (asked.descending ? "descending" : "ascending") : null;
+      setAttribute(heading, "data-sorted", way);
+      if (heading.dataset.order) setAttribute(heading, "aria-label", `Sort by ${heading.textContent}${way ? `, now ${way}` : ""}`);
     }
   }
 
@@ -193,9 +195,9 @@ function taskRow(onclick) {
       setAttribute(id, "title", task?.id ?? null);
       setText(attempt, task?.attempt > 1 ? `×${task.attempt}` : "");
       setAttribute(attempt, "title", task?.attempt > 1 ? `Attempt ${task.attempt}` : null);
-      const words = !task ? "" : task.error || commandLine(task);
+      const words = !task ? "" : task.error ? shortError(task.error) : commandLine(task);
       setText(what, words);
-      setAttribute(what, "title", words);
+      setAttribute(what, "title", task?.error || words);
       setText(started, task?.started_at ? formatTime(task.started_at) : "");
       setText(took, task?.started_at ? formatDuration(taskSeconds(task)) : "");
     },

@@ -13,6 +13,7 @@ export function taskPane(root, job, id, close) {
   const trouble = notice("error");
   const failure = notice("failure");
   const explanation = h("p", { class: "explanation" });
+  const hint = h("p", { class: "explanation" });
   const command = h("code", { class: "command" });
   const facts = h("dl", { class: "facts" });
   const attempts = h("select", { "aria-label": "Attempt", hidden: true, onchange: () => showLog(Number(attempts.value)) });
@@ -22,7 +23,7 @@ export function taskPane(root, job, id, close) {
   root.append(
     h("header", { class: "title" }, h("h2", { title: id }, id), state.element, h("span", { class: "gap" }), attempts,
       h("button", { type: "button", class: "close", "aria-label": "Close", title: "Close (Escape)", onclick: close }, "✕")),
-    trouble.element, failure.element, explanation, command, facts, logPlace);
+    trouble.element, failure.element, explanation, hint, command, facts, logPlace);
   root.onkeydown = (event) => { if (event.key === "Escape") close(); };
 
   async function look(signal) {
@@ -31,6 +32,8 @@ export function taskPane(root, job, id, close) {
     failure.say(task.error ?? "");
     // What the error says already is not said twice.
     setText(explanation, task.error || task.status === "running" ? "" : task.explanation ?? "");
+    // It reports to Airflow how the task ended, and exits with 0 then.
+    setText(hint, task.runner === "airflow" ? "This process ran a task for Airflow, which knows how the task ended and keeps its log." : "");
     setText(command, commandLine(task));
     showFacts(task);
     if (task.attempt !== newest) {

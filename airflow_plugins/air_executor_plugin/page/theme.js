@@ -17,14 +17,19 @@ function isDark(around) {
   return system.matches;
 }
 
+function groundOf(element) {
+  const colour = element && parent.getComputedStyle(element).backgroundColor;
+  return colour && !/^(transparent|rgba\(.*, 0\))$/.test(colour) ? colour : null;
+}
+
 /** Follow Airflow's theme, and call `changed` after each change. */
 export function followTheme(changed) {
   const around = surroundings();
   function apply() {
     document.documentElement.dataset.theme = isDark(around) ? "dark" : "light";
     // Ground and type are Airflow's own, so that no seam shows; sites may have themes of their own.
-    const ground = around && parent.getComputedStyle(around.body).backgroundColor;
-    if (ground && !/^(transparent|rgba\(.*, 0\))$/.test(ground)) document.documentElement.style.setProperty("--ground", ground);
+    const ground = [around?.body, around?.documentElement].map(groundOf).find(Boolean);
+    if (ground) document.documentElement.style.setProperty("--ground", ground);
     else document.documentElement.style.removeProperty("--ground");
     if (around) document.documentElement.style.setProperty("--font", parent.getComputedStyle(around.body).fontFamily);
     changed();

@@ -77,7 +77,7 @@ export function timeline(open) {
       pen.fillStyle = line;
       pen.fillRect(place, 0, 1, height - AXIS_PX + 3);
       pen.fillStyle = ink;
-      if (place < width - 40) pen.fillText(formatTick(tick), place + 3, height);
+      if (place < width - 40) pen.fillText(formatTick(tick, step), place + 3, height);
     }
   }
 
@@ -127,8 +127,9 @@ export function timeline(open) {
   };
 }
 
-function formatTick(seconds) {
+function formatTick(seconds, step) {
   if (seconds < 60) return seconds ? `${Number(seconds.toFixed(1))} s` : "0";
+  if (step < 60) return `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")}`;
   if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
   return seconds < 172_800 ? `${Number((seconds / 3600).toFixed(1))} h` : `${Math.round(seconds / 86_400)} d`;
 }
