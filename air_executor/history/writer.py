@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 _PAUSE_S = 1.0
 """Between two rounds: what happens to a job within a second is written once."""
-_NICE = 10
+_NICE = 5
 _LOCK_WAIT_S = 60.0
 _LOCK_PAUSE_S = 0.05
 _MOST_WAITING = 100_000

@@ -26,7 +26,7 @@ def read_table(database: Database, table: sa.Table) -> list[Row]:
         return [dict(row) for row in found.mappings()]
 
 
-def wait_until_recorded(root: Root, timeout_s: float = 60) -> None:
+def wait_until_recorded(root: Root, timeout_s: float = 120) -> None:
     """Wait until no journal waits, as it is once all jobs are over and recorded."""
     wait_until(lambda: kept_journals(root), lambda kept: not kept, timeout_s=timeout_s, what="all journals recorded")
 

@@ -109,7 +109,7 @@ def run_writer(root: Root, failpoint: Failpoint | None = None) -> int:
         stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error", **extra},
         check=False,
-        timeout=60,
+        timeout=280,
     ).returncode
 
 
@@ -243,7 +243,7 @@ def test_the_manager_killed_at_every_step(
     first = managed.spawn(
         wrapper=("-m", "tests.support.failpoints"), env={VARIABLE: msgspec.json.encode(point).decode()}
     )
-    wait_until(lambda: first.poll() is not None, what=f"{point}: the kill; {managed.log()[-500:]}")
+    wait_until(lambda: first.poll() is not None, timeout_s=120, what=f"{point}: the kill; {managed.log()[-500:]}")
     start(managed)
     managed.wait_for("job", "completed")
     wait_until_recorded(managed.root)
