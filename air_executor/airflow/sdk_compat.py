@@ -35,6 +35,7 @@ AirflowException = _find_error("AirflowException")
 AirflowFailException = _find_error("AirflowFailException")
 AirflowNotFoundException = _find_error("AirflowNotFoundException")
 AirflowSensorTimeout = _find_error("AirflowSensorTimeout")
+AirflowSkipException = _find_error("AirflowSkipException")
 TaskDeferralTimeout = _find_error("TaskDeferralTimeout")
 TaskDeferred: type[BaseException] = _find_error("TaskDeferred")
 

@@ -47,7 +47,7 @@ class AirExecutorJobSensor(WaitsForJob, BaseSensorOperator):
             return super().execute(context)
         begun = time.monotonic()
         if self._wait_in_worker(context, self.job_name, None, min(self._defer_after_s, self.timeout)):
-            return self.execute_complete(context, {"job_name": self.job_name})
+            return self._end(context)
         left_s = max(self.timeout - (time.monotonic() - begun), 0.0)
         return self._defer_until_over(context, self.job_name, None, left_s)
 
@@ -55,5 +55,9 @@ class AirExecutorJobSensor(WaitsForJob, BaseSensorOperator):
         """Look once; in mode `poke`, wait for the end."""
         limit_s = 0.0 if self.reschedule else self.timeout
         if self._wait_in_worker(context, self.job_name, None, limit_s):
-            return PokeReturnValue(True, self.execute_complete(context, {"job_name": self.job_name}))
+            return PokeReturnValue(True, self._end(context))
         return False
+
+    def _end(self, context: Context) -> Any:
+        # As after a deferral, in each mode: Airflow's sensors heed `soft_fail` and `never_fail` there.
+        return self.resume_execution("execute_complete", {"event": {"job_name": self.job_name}}, context)

@@ -8,11 +8,18 @@ import pytest
 pytest.importorskip("airflow.sdk", reason="Airflow is not installed")
 
 from air_executor.airflow import sdk_compat, waiting
-from air_executor.airflow.handed_over_job import TaskInstanceTry, cancel_for
+from air_executor.airflow.handed_over_job import cancel_for
 from air_executor.airflow.hook import AirExecutorHook
 from air_executor.airflow.operators import AirExecutorJobOperator, AirExecutorSubmitOperator
-from air_executor.airflow.sdk_compat import AirflowException, AirflowFailException, AirflowSensorTimeout, TaskDeferred
+from air_executor.airflow.sdk_compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
 from air_executor.airflow.sensors import AirExecutorJobSensor
+from air_executor.airflow.task_instance_try import TaskInstanceTry
 from air_executor.airflow.triggers import AirExecutorJobTrigger
 from air_executor.client import AirExecutorClient
 from air_executor.core.states import JobState, TaskStatus
@@ -36,6 +43,9 @@ class FakeTaskInstance:
 
     def xcom_push(self, key, value):
         self.xcoms[key] = value
+
+    def get_first_reschedule_date(self, context):
+        return None
 
 
 @pytest.fixture
@@ -272,6 +282,16 @@ def test_sensor_that_defers_leaves_the_job_alone_when_it_is_killed(client, conte
 
     assert kwargs["cancels_job"] is False
     assert requests(client) == []
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
+@pytest.mark.parametrize("how", [{}, {"mode": "reschedule"}, {"deferrable": True}])
+@pytest.mark.parametrize("kindness", ["soft_fail", "never_fail"])
+def test_sensor_that_fails_softly_is_skipped_however_it_waits(client, context, state, how, kindness):
+    write_job(client, "nightly", state, FAILED)
+
+    with pytest.raises(AirflowSkipException):
+        AirExecutorJobSensor(task_id="wait", job_name="nightly", **{kindness: True}, **how).execute(context)
 
 
 def test_sensor_in_mode_reschedule_looks_once(client, context, monkeypatch):
