@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from air_executor.airflow import job_names, try_note
+from air_executor.airflow.task_instance_try import TaskInstanceTry
 from air_executor.airflow.try_note import TryNote
-from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
+from air_executor.core.specs import JobSpec, TaskSpec
 from air_executor.core.states import JobState
 from air_executor.errors import InvalidJobError, JobExistsError, JobNotFoundError
 
 if TYPE_CHECKING:
     from air_executor.client import AirExecutorClient, JobView
 
-KIND = "hand-over"
 _CANCEL_WAIT_S = 60.0
 _MAX_GENERATIONS = 10_000
 
@@ -41,42 +41,6 @@ class Step(Enum):
     """It completed, and no try has taken its results."""
     SUBMIT_NEXT = "submitted anew as"
     """It completed, a try took its results, and somebody cleared the task since; or it cannot be run again."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskInstanceTry:
-    """Who hands over: one try of one task instance."""
-
-    dag_id: str
-    task_id: str
-    run_id: str
-    map_index: int
-    try_number: int
-    max_tries: int
-    """Airflow raises it when somebody clears the task instance, and never else."""
-
-    @classmethod
-    def of(cls, ti: Any) -> TaskInstanceTry:
-        """Return what is needed of Airflow's task instance."""
-        map_index = -1 if ti.map_index is None else ti.map_index
-        return cls(ti.dag_id, ti.task_id, ti.run_id, map_index, ti.try_number, getattr(ti, "max_tries", 0) or 0)
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Return the labels of its jobs; the page in Airflow's web UI finds jobs by them."""
-        return {
-            "kind": KIND,
-            "dag_id": self.dag_id,
-            "run_id": self.run_id,
-            "task_id": self.task_id,
-            "map_index": str(self.map_index),
-            "try_number": str(self.try_number),
-        }
-
-    def owns(self, view: JobView) -> bool:
-        """Tell whether a job was handed over by this task instance, in whichever try."""
-        mine = {name: text for name, text in self.labels.items() if name != "try_number"}
-        return all(view.labels.get(name) == text for name, text in mine.items())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,42 +144,6 @@ def cancel_for(client: AirExecutorClient, job_name: str, who: TaskInstanceTry, r
     # First, so that whoever comes next waits for the end of this job instead of attaching to it.
     try_note.write_note(client.job_path(job_name), note)
     client.cancel(job_name, reason)
-
-
-def make_specs(tasks: Any) -> tuple[TaskSpec, ...]:
-    """Return the specs in what a DAG gives: dictionaries with the fields of `TaskSpec`, specs, or commands as text.
-
-    :raises InvalidJobError: it is no list, or one of them is not valid; it is named.
-    """
-    from air_executor.client import task_spec
-
-    if isinstance(tasks, str | bytes | Mapping) or not hasattr(tasks, "__iter__"):
-        raise InvalidJobError(f"tasks must be a list of dictionaries, not {type(tasks).__name__}")
-    specs: list[TaskSpec] = []
-    for position, task in enumerate(tasks, start=1):
-        if isinstance(task, TaskSpec):
-            specs.append(task)
-        elif isinstance(task, Mapping):
-            specs.append(task_spec(task, position))
-        else:
-            raise InvalidJobError(f"task {position}: must be a dictionary or a TaskSpec, not {type(task).__name__}")
-    return tuple(specs)
-
-
-def make_options(given: Mapping[str, Any]) -> JobOptions:
-    """Return the options in what a DAG gives; None means that one is not given.
-
-    :raises InvalidJobError: one is unknown or has a value that it cannot have; it is named.
-    """
-    unknown = given.keys() - set(JobOptions.__struct_fields__)
-    if unknown:
-        raise InvalidJobError(
-            f"options: there is no {sorted(unknown)[0]!r}; there are {', '.join(JobOptions.__struct_fields__)}"
-        )
-    try:
-        return msgspec.convert({name: value for name, value in given.items() if value is not None}, JobOptions)
-    except msgspec.ValidationError as error:
-        raise InvalidJobError(f"options: {error}") from error
 
 
 def _run_again(client: AirExecutorClient, view: JobView) -> HandOver:

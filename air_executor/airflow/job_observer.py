@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 DEFAULT_REPORT_INTERVAL_S = 5.0
 _LOOK_S = 5.0
 _PAUSE_S = 0.05
+_METRICS = {
+    "total_tasks": "total_tasks",
+    "completed_tasks": "completed",
+    "running_tasks": "running",
+    "failed_tasks": "failed",
+    "pending_tasks": "pending",
+    "progress_percent": "percent",
+}
+"""Fields of `Progress` by the last part of a metric's name."""
 
 
 def history_key(job_name: str) -> str:
@@ -116,19 +125,8 @@ class JobObserver:
         return f"No manager runs on {self._client.base_path}, so nothing starts: `air-executor manager start`"
 
     def _report_metrics(self, progress: Progress) -> None:
-        for name in ("total_tasks", "completed", "running", "failed", "pending", "percent"):
-            sdk_compat.set_task_gauge(
-                f"air_executor.job.{_METRICS.get(name, name)}", getattr(progress, name), self._tags
-            )
-
-
-_METRICS = {
-    "completed": "completed_tasks",
-    "running": "running_tasks",
-    "failed": "failed_tasks",
-    "pending": "pending_tasks",
-    "percent": "progress_percent",
-}
+        for name, field in _METRICS.items():
+            sdk_compat.set_task_gauge(f"air_executor.job.{name}", getattr(progress, field), self._tags)
 
 
 def read_glances(client: AirExecutorClient, job_name: str) -> list[TaskGlance]:

@@ -16,8 +16,9 @@ from air_executor.airflow.waiting import Duration, WaitsForJob, seconds
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from air_executor.airflow.handed_over_job import HandOver, TaskInstanceTry
+    from air_executor.airflow.handed_over_job import HandOver
     from air_executor.airflow.job_observer import JobObserver
+    from air_executor.airflow.task_instance_try import TaskInstanceTry
     from air_executor.client import AirExecutorClient, JobView
     from air_executor.core.specs import JobOptions
 
@@ -63,6 +64,7 @@ class _SubmitsJob(BaseOperator):
     def _hand_over(self, context: Context, attachments: Mapping[str, bytes] | None = None) -> HandOver:
         """Submit the job, or go on with the one that an earlier try of this task instance submitted."""
         from air_executor.airflow import handed_over_job, job_names
+        from air_executor.airflow.job_input import make_specs
         from air_executor.core.specs import JobSpec
 
         ti = context["ti"]
@@ -72,7 +74,7 @@ class _SubmitsJob(BaseOperator):
         hook.need_manager()
         options = self._make_options(hook)
         name = self.job_name or job_names.make_hand_over_name(who.dag_id, who.task_id, who.run_id, who.map_index)
-        spec = JobSpec(name=name, tasks=handed_over_job.make_specs(self.tasks), options=options)
+        spec = JobSpec(name=name, tasks=make_specs(self.tasks), options=options)
         handed = handed_over_job.hand_over(client, who, spec, attachments, force_new=self.force_new)
         self.log.info("Work %s job %s (base path %s)", handed.step.value, handed.job_name, client.base_path)
         ti.xcom_push(key="job_name", value=handed.job_name)
@@ -82,7 +84,7 @@ class _SubmitsJob(BaseOperator):
     def _make_options(self, hook: AirExecutorHook) -> JobOptions:
         import msgspec
 
-        from air_executor.airflow.handed_over_job import make_options
+        from air_executor.airflow.job_input import make_options
         from air_executor.core.specs import JobOptions
 
         given = self.options or {}
@@ -196,6 +198,6 @@ class AirExecutorJobOperator(WaitsForJob, _SubmitsJob):
 
 
 def _who(context: Context) -> TaskInstanceTry:
-    from air_executor.airflow.handed_over_job import TaskInstanceTry
+    from air_executor.airflow.task_instance_try import TaskInstanceTry
 
     return TaskInstanceTry.of(context["ti"])

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
-from air_executor.airflow.handed_over_job import TaskInstanceTry
 from air_executor.airflow.sdk_compat import find
+from air_executor.airflow.task_instance_try import TaskInstanceTry
 
 T = TypeVar("T")
 

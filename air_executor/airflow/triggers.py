@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 
 from air_executor.airflow.bells import Bells
-from air_executor.airflow.handed_over_job import TaskInstanceTry, cancel_for, note_taken
+from air_executor.airflow.handed_over_job import cancel_for, note_taken
 from air_executor.airflow.job_observer import DEFAULT_REPORT_INTERVAL_S, JobObserver, read_glances
 from air_executor.airflow.job_summary import DEFAULT_MAX_RESULTS_BYTES, explain_failure, make_summary
 from air_executor.airflow.prompt_event import send_events
+from air_executor.airflow.task_instance_try import TaskInstanceTry
 from air_executor.airflow.trigger_comms import finish_anyway, has_left, push_xcoms
 from air_executor.core.states import JobState
 from air_executor.errors import DamagedFileError, JobNotFoundError

@@ -19,7 +19,7 @@ from air_executor.core.states import JobState
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from air_executor.airflow.handed_over_job import TaskInstanceTry
+    from air_executor.airflow.task_instance_try import TaskInstanceTry
     from air_executor.client import AirExecutorClient, JobView
 
 Duration = timedelta | float
@@ -106,7 +106,7 @@ class WaitsForJob(BaseOperator):
                 watch.wait(min(left_s, observer.pause_s(view)))
 
     def _defer_until_over(self, context: Context, job_name: str, after: datetime | None, timeout_s: float) -> NoReturn:
-        from air_executor.airflow.handed_over_job import TaskInstanceTry
+        from air_executor.airflow.task_instance_try import TaskInstanceTry
         from air_executor.airflow.triggers import AirExecutorJobTrigger
 
         ends_itself = self.end_from_trigger
@@ -132,7 +132,7 @@ class WaitsForJob(BaseOperator):
     def _observe(
         self, context: Context, client: AirExecutorClient, job_name: str, after: datetime | None
     ) -> JobObserver:
-        from air_executor.airflow.handed_over_job import TaskInstanceTry
+        from air_executor.airflow.task_instance_try import TaskInstanceTry
 
         who = TaskInstanceTry.of(context["ti"])
         self._waited_for = client, job_name, who

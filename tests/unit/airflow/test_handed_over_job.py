@@ -8,13 +8,12 @@ import pytest
 from air_executor.airflow import handed_over_job, job_names
 from air_executor.airflow.handed_over_job import (
     Step,
-    TaskInstanceTry,
     cancel_for,
     hand_over,
-    make_options,
-    make_specs,
     note_taken,
 )
+from air_executor.airflow.job_input import make_options, make_specs
+from air_executor.airflow.task_instance_try import TaskInstanceTry
 from air_executor.client import AirExecutorClient
 from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
 from air_executor.core.states import JobState, TaskStatus
