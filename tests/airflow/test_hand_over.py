@@ -104,10 +104,9 @@ def test_each_job_names_whose_it_is(client, run):
     }
 
 
-def test_waiting_in_the_triggerer_reports_progress_in_the_tasks_log(stage, run):
+def test_progress_is_reported_in_the_tasks_log(stage, run):
     log = stage.api.log("hand_over", run, "whole")
 
-    assert "waiting for it in the triggerer" in log
     assert "📊 Air-Executor Progress Report" in log
     assert "Completed:     2 (100.0%)" in log
 

@@ -115,7 +115,7 @@ def test_arguments_that_cannot_leave_the_process_are_refused():
 
 def test_function_without_a_source_is_refused():
     with DAG("decorated"):
-        operator = operator_of(air_executor_task(lambda: [], discovers=True, task_id="nameless")())
+        operator = operator_of(air_executor_task(lambda: [{}], discovers=True, task_id="nameless")())
 
     with pytest.raises(InvalidJobError, match="def"):
         operator._make_discovery({})
