@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from air_executor.airflow.progress_report import TaskGlance
 from air_executor.core.progress import Progress
+from air_executor.core.timeline import TimedTask, trace
 
 MAX_POINTS = 200
 Point = dict[str, Any]
@@ -46,29 +45,15 @@ def thin(points: Sequence[Point], most: int) -> list[Point]:
     return [points[position * last // (most - 1)] for position in range(most)]
 
 
-def reconstruct(tasks: Iterable[TaskGlance]) -> list[Point]:
+def reconstruct(tasks: Iterable[TimedTask]) -> list[Point]:
     """Return the course of a job as its tasks.json tells it: exact, however seldom somebody looked.
 
     A task that ran several times counts as running from its last start.
     """
-    changes: list[tuple[datetime, Counter[str]]] = []
-    for task in tasks:
-        if task.created_at is not None:
-            changes.append((task.created_at, Counter(total=1, pending=1)))
-        if task.started_at is not None:
-            changes.append((task.started_at, Counter(running=1, pending=-1)))
-        if task.completed_at is not None and task.status.is_terminal:
-            before = "pending" if task.started_at is None else "running"
-            changes.append((task.completed_at, Counter({task.status.value: 1, before: -1})))
-    points: list[Point] = []
-    now: Counter[str] = Counter()
-    for at, change in sorted(changes, key=lambda each: each[0]):
-        now.update(change)
-        point = _point(at, now["total"], now["completed"], now["running"], now["failed"], now["pending"])
-        if points and points[-1]["timestamp"] == point["timestamp"]:
-            points[-1] = point
-        else:
-            points.append(point)
+    points = [
+        _point(moment.at, moment.total, moment.completed, moment.running, moment.failed, moment.pending)
+        for moment in trace(tasks)
+    ]
     return thin(points, MAX_POINTS)
 
 

@@ -20,8 +20,8 @@ class TimedTask(Protocol):
         """Its status."""
 
     @property
-    def created_at(self) -> datetime:
-        """When it was queued."""
+    def created_at(self) -> datetime | None:
+        """When it was queued; a task of which nobody knows is left out."""
 
     @property
     def started_at(self) -> datetime | None:
@@ -43,6 +43,11 @@ class Moment(NamedTuple):
     """Cancelled and skipped."""
     running: int
 
+    @property
+    def pending(self) -> int:
+        """Return how many had not started, or waited for another attempt."""
+        return self.total - self.completed - self.failed - self.unrun - self.running
+
 
 def trace(tasks: Iterable[TimedTask], until: datetime | None = None) -> list[Moment]:
     """Return every change in order of time; the last moment repeats what is so at `until`.
@@ -51,6 +56,8 @@ def trace(tasks: Iterable[TimedTask], until: datetime | None = None) -> list[Mom
     """
     changes: list[tuple[datetime, str, int]] = []
     for task in tasks:
+        if task.created_at is None:
+            continue
         changes.append((task.created_at, "total", 1))
         end = task.completed_at if task.status.is_terminal else None
         if task.started_at is not None and (end is not None or task.status is TaskStatus.RUNNING):

@@ -105,3 +105,15 @@ def test_course_of_very_many_tasks_is_bounded():
 
 def test_jobs_without_tasks_have_no_course():
     assert reconstruct([]) == []
+
+
+def test_task_that_waits_for_another_attempt_is_pending():
+    last = reconstruct([task(0, TaskStatus.PENDING, ended=None)])[-1]
+
+    assert (last["running"], last["pending"]) == (0, 1)
+
+
+def test_nothing_ends_before_it_starts_where_clocks_disagree():
+    points = reconstruct([task(0, started=2, ended=1)])
+
+    assert all(number >= 0 for point in points for name, number in point.items() if name != "timestamp")
