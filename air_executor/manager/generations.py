@@ -75,10 +75,12 @@ class Generations:
         :param name: unique; part of file names.
         """
         files = files_of(self._root, digest)
+        # What somebody has cleared must not come back from another environment.
+        is_new = not files.directory.exists()
         try:
             files.create()
             if files.read() is None:
-                files.write(self._inherit(environment.python))
+                files.write(self._inherit(environment.python) if is_new else Learned(environment.python))
         except OSError as error:
             _log.warning("nothing is learned about what tasks import: %s", error)
             return None

@@ -203,6 +203,15 @@ def test_new_environment_inherits_what_the_same_python_has_seen(generations, ser
     assert different.files.read().seen == {}
 
 
+def test_what_was_cleared_does_not_come_back_from_another_environment(generations, serving, clock):
+    report(serving, "pandas")
+    look_later(generations, serving, clock)
+    other = generations.begin("other", ENVIRONMENT, "second")
+    other.files.forget()
+
+    assert generations.begin("other", ENVIRONMENT, "third").files.read().seen == {}
+
+
 def test_tidying_keeps_what_is_in_use_and_what_is_not_ours(generations, root, serving):
     generations.begin("gone", ENVIRONMENT, "second")
     (root.path / "preload" / "mine").mkdir()
