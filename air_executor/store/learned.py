@@ -104,6 +104,8 @@ class LearnedFiles:
             for entry in entries:
                 if len(found) >= most:
                     break
+                if entry.is_dir(follow_symlinks=False):
+                    continue
                 # A process that was killed while it wrote leaves an unfinished one.
                 if not entry.name.startswith(_UNFINISHED) or _is_stale(entry):
                     found.append(Path(entry.path))

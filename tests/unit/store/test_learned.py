@@ -46,10 +46,12 @@ def test_reports_that_cannot_be_read_are_removed(files):
     (files.reports / "broken.json").write_text("{")
     (files.reports / "large.json").write_bytes(b" " * (learned_module.MOST_REPORT_BYTES + 1))
     (files.reports / "link.json").symlink_to("/etc/passwd")
+    (files.reports / "directory.json").mkdir()
     files.add_report(Report(("pandas",)))
 
     assert [report.modules for report in files.take_reports()] == [("pandas",)]
-    assert list(files.reports.iterdir()) == []
+    assert [path.name for path in files.reports.iterdir()] == ["directory.json"]
+    assert not files.has_reports()
 
 
 def test_unfinished_report_is_left_alone_until_it_is_old(files):
