@@ -129,8 +129,9 @@ class AirExecutorJobTrigger(BaseTrigger):
                     view = observer.look()
                 except JobNotFoundError:
                     return None
-                except DamagedFileError as error:
-                    self.log.warning("%s", error)
+                except (DamagedFileError, OSError) as error:
+                    # A descriptor too many, a network disk that is away: the job goes on, and so does its wait.
+                    self.log.warning("job %s cannot be looked at now: %s", self.job_name, error)
                 else:
                     if observer.is_over(view):
                         return view

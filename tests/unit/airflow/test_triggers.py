@@ -13,6 +13,7 @@ from air_executor.airflow import prompt_event, triggers
 from air_executor.airflow.triggers import AirExecutorJobTrigger
 from air_executor.client import AirExecutorClient
 from air_executor.core.states import JobState, TaskStatus
+from air_executor.errors import DamagedFileError
 from air_executor.store.requests import list_requests
 from tests.support.jobs import at
 from tests.support.written_jobs import write_job, write_result
@@ -97,6 +98,24 @@ def test_lost_events_are_made_up_for(client, monkeypatch):
     write_job(client, "job")
 
     assert len(run_with(make(client), lambda: write_job(client, "job", JobState.COMPLETED, DONE))) == 1
+
+
+@pytest.mark.parametrize("error", [DamagedFileError("state.json: no JSON"), OSError(24, "Too many open files")])
+def test_a_look_that_fails_does_not_end_the_wait(client, monkeypatch, told, error):
+    write_job(client, "job")
+    looks = []
+
+    def look(observer):
+        looks.append(observer)
+        if len(looks) == 1:
+            raise error
+        return real_look(observer)
+
+    real_look = triggers.JobObserver.look
+    monkeypatch.setattr(triggers.JobObserver, "look", look)
+
+    assert len(run_with(make(client), lambda: write_job(client, "job", JobState.COMPLETED, DONE))) == 1
+    assert str(error) in told[0]
 
 
 def test_end_before_the_job_was_run_again_does_not_count(client):
