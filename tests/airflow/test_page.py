@@ -330,7 +330,7 @@ def test_what_is_wrong_is_said_with_its_remedy(stage, work, log_in):
     with log_in() as page:
         page.route("**/air-executor/api/manager", lambda route: route.fulfill(json={"running": False}))
         frame = open_jobs(page)
-        expect(frame.locator(".notice.warning")).to_contain_text("air-executor start")
+        expect(frame.locator(".notice.warning")).to_contain_text("air-executor manager start")
 
         page.route("**/air-executor/api/jobs?**", lambda route: route.fulfill(status=401, json={"detail": "x"}))
         expect(frame.locator(".notice.error")).to_contain_text("log in again")

@@ -74,7 +74,7 @@ export function showJobs(root) {
     setText(manager, !status.running ? "No manager runs"
       : `Manager ${status.is_draining ? "drains" : "runs"} · ${formatNumber(status.attempts)} of ${plural(status.slots, "slot")} busy · ${plural(status.jobs, "job")} open`);
     warning.say(status.running ? (status.is_draining ? "The manager drains: what runs ends, nothing new starts." : "")
-      : "No manager runs, so nothing starts. Airflow's scheduler starts one when Air-Executor is its executor; elsewhere run: air-executor start");
+      : "No manager runs, so nothing starts. Airflow's scheduler starts one when Air-Executor is its executor; elsewhere run: air-executor manager start");
   }
 
   function showAnswer({ jobs, total, counts }) {
