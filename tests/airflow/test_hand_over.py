@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib.metadata import version
 
 import pytest
@@ -187,6 +188,20 @@ def test_marking_a_deferred_task_ends_its_job(stage, run, client):
     (view,) = wait_for_job(client, marked, lambda views: views[-1].state.is_terminal, "the end of the job")
     assert view.state.value == "cancelled"
     assert "its task in Airflow was ended" in view.error
+
+
+def test_end_of_the_triggerer_ends_no_job_and_the_next_one_goes_on(stage, run, client):
+    waiting = stage.api.trigger("hand_over_marked")
+    stage.api.wait_for_task("hand_over_marked", waiting, "held", {"deferred"})
+    wait_for_trigger(stage, "hand_over_marked", waiting)
+
+    stage.site.end("triggerer", signal.SIGTERM)
+    (view,) = jobs_of(client, waiting)
+    assert view.state.value == "working"
+    stage.site.start("triggerer")
+    stage.release(waiting)
+
+    assert stage.api.wait_for_run("hand_over_marked", waiting) == "success"
 
 
 def test_marking_a_task_that_waits_in_its_worker_ends_its_job(stage, run, client):
