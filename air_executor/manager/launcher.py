@@ -123,6 +123,8 @@ class LocalLauncher:
     def _note_ready(self, server: LocalServer, report: Ready) -> None:
         _log.info("%s is ready after %.1f s", server.name, report.seconds)
         was_trial, server.is_ready = server.is_trial, True
+        # On a busy machine a warm parent starts for longer than it may then be idle.
+        server.idle_since = time.monotonic()
         self._failed_starts.pop(server.key, None)
         if server.generation is not None:
             self._generations.note_passed(server.generation)
