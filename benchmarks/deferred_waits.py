@@ -35,11 +35,11 @@ _SETTLE_S = 5.0
 _Numbers = dict[str, float]
 
 
-def measure_deferred_waits(count: int = 100, steady_s: float = 30.0, spacing_s: float = 0.25) -> dict[str, _Numbers]:
+def measure_deferred_waits(count: int = 100, steady_s: float = 30.0, spacing_s: float = 0.5) -> dict[str, _Numbers]:
     """Return, for each way to end a deferred wait, what `count` of them cost and how late their ends are.
 
     :param steady_s: how long CPU is measured, without waits and with them.
-    :param spacing_s: seconds between the ends of two jobs.
+    :param spacing_s: seconds between the ends of two jobs: what goes on in workers must not keep the machine busy.
     """
     with _site(count) as site:
         client = AirExecutorClient(site.base_path)
@@ -58,7 +58,7 @@ def measure_deferred_waits(count: int = 100, steady_s: float = 30.0, spacing_s: 
             for name in names:
                 client.close(name)
                 time.sleep(spacing_s)
-            state = site.api.wait_for_run(dag_id, run_id, timeout_s=300)
+            state = site.api.wait_for_run(dag_id, run_id, timeout_s=600)
             if state != "success":
                 raise RuntimeError(f"{dag_id}: {state}")
             late = sorted(_lateness_s(site, client, dag_id, run_id))
@@ -100,7 +100,7 @@ def _wait_until_deferred(site: AirflowSite, dag_id: str, run_id: str, count: int
     wait_until(
         lambda: list(site.api.states(dag_id, run_id).values()).count("deferred"),
         lambda seen: seen == count,
-        timeout_s=300,
+        timeout_s=600,
         interval_s=1.0,
         what="all waits to be deferred",
     )
