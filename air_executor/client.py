@@ -37,6 +37,7 @@ from air_executor.store.status import ManagerStatus, read_status
 from air_executor.store.submission import submit_job
 
 if TYPE_CHECKING:
+    from air_executor.core.explanation import ManagerFacts
     from air_executor.store.watch import Watch
 
 _MAX_RESULT_BYTES = 1024 * 1024
@@ -324,6 +325,19 @@ class AirExecutorClient:
     def manager_status(self) -> ManagerStatus | None:
         """Return what the manager last told of itself, at most a second ago; None if none runs."""
         return read_status(self._root) if self.manager_is_running() else None
+
+    def manager_facts(self, job: JobView) -> ManagerFacts | None:
+        """Return what an explanation of the job's tasks needs to know of the manager; None if none runs."""
+        from air_executor.core.explanation import ManagerFacts
+
+        if not self.manager_is_running():
+            return None
+        status = self.manager_status()
+        if status is None:
+            return ManagerFacts()
+        return ManagerFacts(
+            status.slots, status.used_slots(is_announced=job.options.announce), is_draining=status.is_draining
+        )
 
     def start_manager(self, **options: float | bool | str) -> int:
         """Start a manager that outlives this process, unless one runs, and return its pid.

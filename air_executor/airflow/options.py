@@ -57,7 +57,8 @@ OPTION_DESCRIPTIONS = (
         "slots",
         "integer",
         "0",
-        "How many tasks a manager that the scheduler starts runs at once. 0 means [core] parallelism.",
+        "How many task instances a manager that the scheduler starts runs at once, and as many tasks of other jobs beside "
+        "them. 0 means [core] parallelism.",
     ),
     OptionDescription(
         "sync_linger",

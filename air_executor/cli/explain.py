@@ -13,8 +13,7 @@ from air_executor.cli.output import colour, print_json
 from air_executor.cli.quantities import split_error
 
 if TYPE_CHECKING:
-    from air_executor.client import AirExecutorClient, TaskView
-    from air_executor.core.explanation import ManagerFacts
+    from air_executor.client import TaskView
 
 
 @click.command()
@@ -38,7 +37,7 @@ def explain(base_path: Path, as_json: bool, words: tuple[str, ...]) -> None:
         raise JobNotFoundError(f"job {name} has no task {words[-1]!r}: `air-executor tasks {name}` lists them")
     job = client.job(name)
     facts = JobFacts(job.state, job.error, job.options.max_parallel)
-    reasons = explain_task(task, tasks, facts, _manager_facts(client), utc_now())
+    reasons = explain_task(task, tasks, facts, client.manager_facts(job), utc_now())
     if as_json:
         entries = [{"cause": each.cause.value, "text": each.text, "remedy": each.remedy} for each in reasons]
         print_json({"job": name, "task": task.id, "status": task.status.value, "reasons": entries})
@@ -49,12 +48,3 @@ def explain(base_path: Path, as_json: bool, words: tuple[str, ...]) -> None:
         click.echo("\n    ".join((f"  {cause}", *last_lines)))
         if reason.remedy:
             click.echo(f"    {reason.remedy}")
-
-
-def _manager_facts(client: AirExecutorClient) -> ManagerFacts | None:
-    from air_executor.core.explanation import ManagerFacts
-
-    if not client.manager_is_running():
-        return None
-    status = client.manager_status()
-    return ManagerFacts() if status is None else ManagerFacts(status.slots, status.running, status.is_draining)

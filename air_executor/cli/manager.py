@@ -20,7 +20,11 @@ from air_executor.store.root import Root
 F = TypeVar("F", bound=Callable[..., Any])
 
 _SETTINGS: tuple[click.Option | Callable[[Any], Any], ...] = (
-    click.option("--slots", type=click.IntRange(1), help="Attempts that run at once, over all jobs.  [default: 32]"),
+    click.option(
+        "--slots",
+        type=click.IntRange(1),
+        help="Attempts that run at once, over all jobs; an executor's have as many of their own.  [default: 32]",
+    ),
     click.option(
         "--kill-grace",
         "kill_grace_s",
@@ -185,9 +189,7 @@ def status(base_path: Path, as_json: bool) -> None:
         click.echo(f"manager runs on {root.path}")
     else:
         click.echo(f"manager (pid {current.pid}) runs on {root.path} since {current.started_at:%Y-%m-%d %H:%M:%S} UTC")
-        click.echo(
-            f"  {current.running} of {current.slots} slots in use, {current.jobs} jobs{', draining' if current.is_draining else ''}"
-        )
+        click.echo(f"  {current.describe_slots()}, {current.jobs} jobs{', draining' if current.is_draining else ''}")
         for server in current.servers:
             kind = "warm parent" if server.kind == "airflow" else "fork server"
             click.echo(f"  {kind} (pid {server.pid}){'' if server.is_ready else ', loading'}: {server.running} runners")

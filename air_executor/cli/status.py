@@ -83,7 +83,7 @@ def _describe_manager(client: AirExecutorClient) -> str:
     if current is None:
         return f"running (pid {_manager_pid(client)})"
     draining = ", draining" if current.is_draining else ""
-    return f"running (pid {current.pid}), {current.running} of {current.slots} slots in use{draining}"
+    return f"running (pid {current.pid}), {current.describe_slots()}{draining}"
 
 
 def _manager_pid(client: AirExecutorClient) -> int | None:

@@ -36,21 +36,32 @@ class FinishJob(NamedTuple):
 Action = StartTask | StopTask | FinishJob
 
 
+class _Share:
+    """The slots of one kind of jobs, and the jobs of that kind with tasks that could start."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        """Attempts that hold a slot."""
+        self.queue: list[tuple[int, int, str]] = []
+        self.queued: dict[str, Job] = {}
+
+
 class Planner:
     """Shares the slots among jobs: by priority, then in turns, so that no large job starves a small one.
+
+    Jobs that an executor announced have as many slots again, of their own: a task instance that waits for a job which it
+    handed over must not hold what that job needs, nor may such a job keep task instances from starting.
 
     Whoever changes a job tells the planner by `reconsider`; `plan` then costs by what changed, not by what there is.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.running = 0
-        """Attempts that hold a slot; kept by `launched` and `ended`."""
+        """How many attempts run at once of an executor's jobs, and how many of all others."""
         self.is_draining = False
         """While true, nothing is started."""
         self._turn = 0
-        self._queue: list[tuple[int, int, str]] = []
-        self._queued: dict[str, Job] = {}
+        self._shares = {is_announced: _Share() for is_announced in (True, False)}
         self._dirty: dict[str, Job] = {}
         self._timers: list[tuple[float, int, _Timer]] = []
         self._timer_number = 0
@@ -62,13 +73,17 @@ class Planner:
         if job not in self._forgotten:
             self._dirty[job.name] = job
 
-    def launched(self) -> None:
-        """Count a slot that an attempt holds."""
-        self.running += 1
+    def running(self, *, is_announced: bool) -> int:
+        """Return how many attempts hold a slot, of an executor's jobs or of all others."""
+        return self._shares[is_announced].running
+
+    def launched(self, job: Job) -> None:
+        """Count a slot that an attempt of `job` holds."""
+        self._share(job).running += 1
 
     def ended(self, job: Job) -> None:
         """Free the slot that an attempt of `job` held."""
-        self.running -= 1
+        self._share(job).running -= 1
         self.reconsider(job)
 
     def set_timeout(self, job: Job, task_id: str, attempt: int, due: float) -> None:
@@ -86,7 +101,7 @@ class Planner:
     def forget(self, job: Job) -> None:
         """Drop a job that has finished or is gone; nothing of it is planned any more."""
         self._forgotten.add(job)
-        for jobs in (self._dirty, self._queued):
+        for jobs in (self._dirty, self._share(job).queued):
             # By now its name may be that of another job.
             if jobs.get(job.name) is job:
                 del jobs[job.name]
@@ -109,7 +124,8 @@ class Planner:
                 self._enqueue(job)
         self._dirty.clear()
         if not self.is_draining:
-            self._start(actions)
+            for share in self._shares.values():
+                self._start(share, actions)
         return actions
 
     def _fire_timers(self, now: float, actions: list[Action]) -> None:
@@ -124,12 +140,12 @@ class Planner:
             elif task is not None and timer.task_id in timer.job.running and task.attempt == timer.attempt:
                 actions.append(StopTask(timer.job, timer.task_id, timer.attempt, Outcome.TIMED_OUT))
 
-    def _start(self, actions: list[Action]) -> None:
+    def _start(self, share: _Share, actions: list[Action]) -> None:
         claimed: dict[str, int] = {}
-        free = self.slots - self.running
-        while free > 0 and self._queue:
-            _, _, name = heapq.heappop(self._queue)
-            job = self._queued.pop(name, None)
+        free = self.slots - share.running
+        while free > 0 and share.queue:
+            _, _, name = heapq.heappop(share.queue)
+            job = share.queued.pop(name, None)
             if job is None or not job.has_ready:
                 continue
             limit = job.options.max_parallel
@@ -145,9 +161,13 @@ class Planner:
             self._enqueue(job)
 
     def _enqueue(self, job: Job) -> None:
-        if job.name not in self._queued:
-            self._queued[job.name] = job
-            heapq.heappush(self._queue, (-job.options.priority, self._turn, job.name))
+        share = self._share(job)
+        if job.name not in share.queued:
+            share.queued[job.name] = job
+            heapq.heappush(share.queue, (-job.options.priority, self._turn, job.name))
+
+    def _share(self, job: Job) -> _Share:
+        return self._shares[job.options.announce]
 
     def _set_timer(self, due: float, timer: _Timer) -> None:
         self._timer_number += 1

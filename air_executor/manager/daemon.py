@@ -288,6 +288,7 @@ class Manager:
             started_at=self._started_at,
             slots=self._settings.slots,
             running=len(self._supervision.attempts),
+            running_announced=self._planner.running(is_announced=True),
             jobs=len(self._board.runs),
             is_draining=self._planner.is_draining,
             metrics_url=self._metrics.url,

@@ -71,7 +71,9 @@ class _ManagerCollector:
 
     def _attempts(self) -> Iterator[Metric]:
         tally = self._board.tally
-        yield _gauge("slots", "Attempts that may run at once.", self._planner.slots)
+        yield _gauge(
+            "slots", "Attempts that may run at once, of an executor's jobs and of all others each.", self._planner.slots
+        )
         yield _gauge("attempts_running", "Attempts that hold a slot.", len(self._supervision.attempts))
         yield _counter("launches", "Attempts launched, by kind of task.", tally.launches, "kind")
         voided = "Launches of which nothing ran, at no cost to their tasks."

@@ -16,7 +16,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Settings of a manager; `air-executor manager reload` makes it read settings.json again."""
 
     slots: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 32
-    """How many attempts run at once, over all jobs."""
+    """How many attempts run at once, over all jobs; an executor's jobs have as many of their own."""
     kill_grace_s: Seconds = 5.0
     """Between SIGTERM and SIGKILL of an attempt that is to end."""
     fork_server_idle_s: Seconds = 5.0

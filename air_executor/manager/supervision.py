@@ -64,7 +64,7 @@ class Supervision:
         self._board.record(run, TaskLaunched(at=utc_now(), task=action.task_id, attempt=action.attempt))
         task = run.job.tasks[action.task_id]
         self.attempts[launch.attempt_id] = Attempt(run.job, task, action.attempt, launch)
-        self._planner.launched()
+        self._planner.launched(run.job)
         run.launches.append((ServerKey(task.spec.runner, run.job.options.environment), launch))
 
     def send(self, run: JobRun) -> None:
@@ -208,7 +208,7 @@ class Supervision:
             launch = self._launch_message(run.job, task_id, task.attempt)
             attempt = Attempt(run.job, task, task.attempt, launch)
             self.attempts[attempt.id] = attempt
-            self._planner.launched()
+            self._planner.launched(run.job)
             self._adopt(attempt)
             if attempt.started is not None:
                 _log.info("%s: adopted, pid %d", attempt.name, attempt.started.pid)

@@ -27,10 +27,24 @@ class ManagerStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started_at: datetime
     slots: int
+    """How many attempts run at once of an executor's jobs, and how many of all others."""
     running: int
+    """All attempts."""
+    running_announced: int = 0
+    """Those of jobs that an executor submitted, which have slots of their own."""
     jobs: int
     is_draining: bool
     servers: tuple[ServerStatus, ...]
+
+    def used_slots(self, *, is_announced: bool) -> int:
+        """Return how many slots are in use, of those for an executor's jobs or of those for all others."""
+        return self.running_announced if is_announced else self.running - self.running_announced
+
+    def describe_slots(self) -> str:
+        """Return in words how many slots are in use."""
+        used = f"{self.used_slots(is_announced=False)} of {self.slots} slots in use"
+        return f"{used}, {self.running_announced} of {self.slots} for Airflow" if self.running_announced else used
+
     metrics_url: str | None = None
     """Where Prometheus may read metrics."""
 

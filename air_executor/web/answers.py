@@ -115,8 +115,11 @@ class ManagerAnswer(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     started_at: datetime | None = None
     slots: int | None = None
+    """How many attempts run at once of an executor's jobs, and how many of all others."""
     attempts: int | None = None
     """How many run now."""
+    attempts_announced: int | None = None
+    """Those of jobs that an executor submitted."""
     jobs: int | None = None
     """How many are not over."""
     is_draining: bool | None = None

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from air_executor.client import AirExecutorClient, JobView, TaskView
-from air_executor.core.explanation import JobFacts, ManagerFacts, explain_task
+from air_executor.core.explanation import JobFacts, explain_task
 from air_executor.core.states import JobState, TaskStatus
 from air_executor.errors import JobNotFoundError
 from air_executor.store.records import utc_now
@@ -140,7 +140,7 @@ def make_router(
     def explain(name: str, task_id: str, may: MayRead) -> Response:
         job, tasks, task = find_task(name, task_id, may)
         facts = JobFacts(job.state, job.error, job.options.max_parallel)
-        reasons = explain_task(task, tasks, facts, _manager_facts(shelf.reader.client), utc_now())
+        reasons = explain_task(task, tasks, facts, shelf.reader.client.manager_facts(job), utc_now())
         lines = [each.text if each.remedy is None else f"{each.text}; {each.remedy}" for each in reasons]
         fields = {field: getattr(task, field) for field in task.__struct_fields__}
         return _encoded(answers.TaskDetails(**fields, explanation="\n".join(lines)))
@@ -214,6 +214,7 @@ def make_router(
                 started_at=status.started_at,
                 slots=status.slots,
                 attempts=status.running,
+                attempts_announced=status.running_announced,
                 jobs=status.jobs,
                 is_draining=status.is_draining,
             )
@@ -262,10 +263,3 @@ def _get(router: APIRouter, path: str, kind: type[msgspec.Struct] | None = None)
 
 def _encoded(answer: msgspec.Struct) -> Response:
     return answer_json(msgspec.json.encode(answer))
-
-
-def _manager_facts(client: AirExecutorClient) -> ManagerFacts | None:
-    if not client.manager_is_running():
-        return None
-    status = client.manager_status()
-    return ManagerFacts() if status is None else ManagerFacts(status.slots, status.running, status.is_draining)

@@ -69,10 +69,15 @@ export function showJobs(root) {
     return PAUSE_MS;
   }
 
+  function describeSlots({ attempts, attempts_announced: ofAirflow, slots }) {
+    const busy = `${formatNumber(attempts - ofAirflow)} of ${plural(slots, "slot")} busy`;
+    return ofAirflow ? `${busy}, ${formatNumber(ofAirflow)} of ${formatNumber(slots)} for Airflow` : busy;
+  }
+
   function showManager(status) {
     setAttribute(manager, "data-state", status.running ? "completed" : "failed");
     setText(manager, !status.running ? "No manager runs"
-      : `Manager ${status.is_draining ? "drains" : "runs"} · ${formatNumber(status.attempts)} of ${plural(status.slots, "slot")} busy · ${plural(status.jobs, "job")} open`);
+      : `Manager ${status.is_draining ? "drains" : "runs"} · ${describeSlots(status)} · ${plural(status.jobs, "job")} open`);
     warning.say(status.running ? (status.is_draining ? "The manager drains: what runs ends, nothing new starts." : "")
       : "No manager runs, so nothing starts. Airflow's scheduler starts one when Air-Executor is its executor; elsewhere run: air-executor manager start");
   }

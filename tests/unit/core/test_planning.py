@@ -22,7 +22,7 @@ def start(planner: Planner, now: float = 0) -> list[str]:
     for action in planner.plan(now):
         if isinstance(action, StartTask):
             action.job.apply(launched(action.task_id, action.attempt))
-            planner.launched()
+            planner.launched(action.job)
             started.append(action.task_id)
     return started
 
@@ -39,6 +39,20 @@ def test_no_more_starts_than_slots() -> None:
     assert start(planner) == []
     end(planner, job, "a1")
     assert start(planner) == ["a3"]
+
+
+def test_an_executors_jobs_and_all_others_do_not_take_each_others_slots() -> None:
+    planner = Planner(2)
+    handed_over = jobs_with_tasks(planner, a=5)["a"]
+    assert start(planner) == ["a0", "a1"]
+    waiting = job_of(*(task(f"t{n}") for n in range(5)), name="t", announce=True)
+    planner.reconsider(waiting)
+    assert start(planner) == ["t0", "t1"]
+    assert (planner.running(is_announced=True), planner.running(is_announced=False)) == (2, 2)
+    end(planner, waiting, "t0")
+    assert start(planner) == ["t2"]
+    end(planner, handed_over, "a1")
+    assert start(planner) == ["a2"]
 
 
 def test_jobs_take_turns() -> None:

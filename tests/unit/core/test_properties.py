@@ -139,7 +139,7 @@ class Engine:
         self.job = replayed(self.journal)
         self.planner = Planner(self.plan.slots)
         for task_id in sorted(self.job.running):
-            self.planner.launched()
+            self.planner.launched(self.job)
             number = self.job.tasks[task_id].attempt
             if (task_id, number) not in self.live:
                 self.record(LaunchVoided(at=at(self.now), task=task_id, attempt=number))
@@ -176,7 +176,7 @@ class Engine:
         assert all(self.job.tasks[name].status is TaskStatus.COMPLETED for name in spec.dependencies)
         assert not any(task_id == action.task_id for task_id, _ in self.live)
         self.record(TaskLaunched(at=at(self.now), task=action.task_id, attempt=action.attempt))
-        self.planner.launched()
+        self.planner.launched(self.job)
         # A manager may be killed between record and process: then the attempt never starts.
         if self.choose(8) == 0:
             self.restart()
@@ -230,7 +230,7 @@ class Engine:
     def check(self) -> None:
         running = self.job.running
         assert running == {task_id for task_id, _ in self.live}
-        assert len(running) == self.planner.running <= self.plan.slots
+        assert len(running) == self.planner.running(is_announced=False) <= self.plan.slots
         limit = self.plan.options.max_parallel
         assert limit is None or len(running) <= limit
         counted = dict.fromkeys(TaskStatus, 0)

@@ -130,7 +130,8 @@ def test_a_timeline(site: Site, job: str) -> None:
 
 def test_no_manager(site: Site) -> None:
     assert site.json("/manager") == {
-        "running": False, "pid": None, "started_at": None, "slots": None, "attempts": None, "jobs": None, "is_draining": None
+        "running": False, "pid": None, "started_at": None, "slots": None, "attempts": None,
+        "attempts_announced": None, "jobs": None, "is_draining": None
     }  # fmt: skip
 
 
