@@ -19,4 +19,6 @@ for dag_id, count in (("hand_over", os.environ.get("AIR_BENCH_FOUND", "1237")), 
         AirExecutorJobOperator(
             task_id="process",
             tasks=[{"id": "find", "command": sys.executable, "args": ["-c", FIND, count]}],
+            # It takes seconds: handing the wait to the triggerer would take longer than the work.
+            defer_after=30,
         )
