@@ -2,8 +2,10 @@
 
 import { getJob, getTimeline } from "./api.js";
 import { h, setAttribute, setClass, setText } from "./dom.js";
-import { NOTHING, formatDuration, formatNumber, formatPercent, formatRate, formatTime } from "./format.js";
+import { NOTHING, formatDuration, formatNumber, formatPercent, formatRate } from "./format.js";
+import { jobChooser } from "./job_chooser.js";
 import { nameLine, originLine } from "./origin.js";
+import { makePace } from "./pace.js";
 import { describeError, isOver, notice, progressBar, stateMark } from "./parts.js";
 import { adjustPlace, linkTo, readPlace, scopeName } from "./place.js";
 import { poll } from "./poll.js";
@@ -25,28 +27,23 @@ export function showJob(root, name, siblings = []) {
   const trouble = notice("error");
   const failure = notice("failure");
   const figures = makeFigures();
-  const chooser = h("select", { class: "chooser", "aria-label": "Job", hidden: true, onchange: () => { location.hash = linkTo({ job: chooser.value }); } });
+  const chooser = jobChooser(name, (job) => { location.hash = linkTo({ job }); });
   const chart = timeline(openTask);
   const list = taskList(name, openTask);
   const panel = h("aside", { class: "panel", "aria-label": "Task", hidden: true });
   const split = h("div", { class: "split" }, list.element, panel);
-  let pane = null, last = "", timelineDue = 0, isFirst = true;
+  const timelinePace = makePace(TIMELINE_PAUSE_MS);
+  let pane = null, last = "", isFirst = true;
 
   root.append(h("div", { class: "page job" },
     h("header", { class: "title" },
       scopeName === "task instance" ? null : h("a", { class: "back", href: linkTo({}), title: "Back to the list" }, "‹ Jobs"),
-      title, state.element, h("span", { class: "gap" }), chooser),
+      title, state.element, h("span", { class: "gap" }), chooser.element),
     origin, trouble.element, failure.element,
     h("section", { class: "sheet summary", "aria-label": "Progress" },
       h("div", { class: "overall" }, bar.element, percent), figures.element),
     chart.element, split));
-  offer(siblings);
-
-  function offer(jobs) {
-    chooser.hidden = jobs.length < 2;
-    if (chooser.childElementCount === jobs.length || document.activeElement === chooser) return;
-    chooser.replaceChildren(...jobs.map((job) => h("option", { value: job.name, selected: job.name === name }, siblingName(job))));
-  }
+  chooser.offer(siblings);
 
   function openTask(id) {
     pane?.stop();
@@ -66,9 +63,9 @@ export function showJob(root, name, siblings = []) {
     if (hasChanged) await list.refresh(signal);
     else list.tick();
     show(job);
-    if (hasChanged ? Date.now() >= timelineDue || isOver(job.state) : timelineDue === 0) {
-      timelineDue = Date.now() + TIMELINE_PAUSE_MS;
+    if (timelinePace.isDue(hasChanged, isOver(job.state))) {
       chart.show(await getTimeline(name, signal), job);
+      timelinePace.drawn();
     }
     chart.tick(job);
     last = now;
@@ -94,7 +91,7 @@ export function showJob(root, name, siblings = []) {
   if (readPlace().task) openTask(readPlace().task);
   return {
     job: name,
-    offer,
+    offer: chooser.offer,
     stop() {
       watch.stop();
       pane?.stop();
@@ -102,12 +99,6 @@ export function showJob(root, name, siblings = []) {
       chart.stop();
     },
   };
-}
-
-function siblingName(job) {
-  const { kind, try_number } = job.labels;
-  const what = kind === "hand-over" ? "Handed over" : kind === "task" ? "The task itself" : kind ?? "Job";
-  return `${what}${try_number ? `, try ${try_number}` : ""} · ${job.state} · ${formatTime(job.created_at)}`;
 }
 
 function makeFigures() {
