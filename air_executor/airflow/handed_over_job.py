@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from air_executor.client import AirExecutorClient, JobView
 
 _CANCEL_WAIT_S = 60.0
-_MAX_GENERATIONS = 10_000
 
 
 class Step(Enum):
@@ -77,7 +76,7 @@ def hand_over(
             f"job {view.name} exists and was not handed over by this task instance (its labels: {view.labels}): "
             "give job_name something that differs from run to run, as {{ run_id }}, or leave it out"
         )
-    following = msgspec.structs.replace(spec, name=job_names.make_generation(spec.name, number + 1))
+    following = msgspec.structs.replace(spec, name=job_names.make_successor(spec.name, number + 1))
     if force_new:
         if not view.state.is_terminal:
             client.cancel(view.name, f"try {who.try_number} of its task instance starts a new job")
@@ -155,18 +154,17 @@ def _run_again(client: AirExecutorClient, view: JobView) -> HandOver:
 
 def _find_newest(client: AirExecutorClient, name: str) -> tuple[int, JobView | None]:
     """Return the highest number among the jobs that bear `name`, and the newest of them; with none, 0 and None."""
-    present = set(client.job_names())
-    numbered = [number for number in range(2, _MAX_GENERATIONS) if job_names.make_generation(name, number) in present]
+    numbers = (job_names.find_number(job_name, name) for job_name in client.job_names())
     # Earlier ones may lie in the archive, or be gone.
-    number = max(numbered, default=1)
+    number = max((number for number in numbers if number is not None), default=1)
     try:
-        view = client.job(job_names.make_generation(name, number))
+        view = client.job(job_names.make_successor(name, number))
     except JobNotFoundError:
         return 0, None
     newest = view
     while True:
         try:
-            view = client.job(job_names.make_generation(name, number + 1))
+            view = client.job(job_names.make_successor(name, number + 1))
         except JobNotFoundError:
             return number, newest
         number += 1

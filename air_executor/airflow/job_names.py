@@ -15,7 +15,8 @@ _RANDOM_DIGITS = 5
 _UNIQUE_LENGTH = _TIME_DIGITS + _RANDOM_DIGITS
 _IDENTITY_LENGTH = 12
 _DIGEST_LENGTH = 6
-_MAX_GENERATION_BYTES = 8
+_MAX_SUFFIX_BYTES = 8
+"""The dot and the number of a successor."""
 _MAX_PREFIX_BYTES = MAX_JOB_NAME_BYTES - 1 - _UNIQUE_LENGTH
 
 
@@ -40,13 +41,25 @@ def make_hand_over_name(dag_id: str, task_id: str, run_id: str, map_index: int) 
     digest = hashlib.sha256("\0".join((dag_id, task_id, run_id, str(map_index))).encode()).hexdigest()[:_DIGEST_LENGTH]
     end = f"{f'-map{map_index}' if map_index >= 0 else ''}-{digest}"
     parts = [make_safe(part, MAX_JOB_NAME_BYTES) for part in (dag_id, task_id, run_id)]
-    room = MAX_JOB_NAME_BYTES - _MAX_GENERATION_BYTES - len(end) - (len(parts) - 1)
+    room = MAX_JOB_NAME_BYTES - _MAX_SUFFIX_BYTES - len(end) - (len(parts) - 1)
     return "-".join(_fit(parts, room)) + end
 
 
-def make_generation(name: str, number: int) -> str:
-    """Return the name of the first, second, ... job that bears `name`."""
+def make_successor(name: str, number: int) -> str:
+    """Return the name of the first, second, ... of the jobs that succeed each other under `name`."""
     return name if number == 1 else f"{name}.{number}"
+
+
+def find_number(job_name: str, name: str) -> int | None:
+    """Return which of the jobs under `name` has this name, counted as `make_successor` does; None for any other job."""
+    if job_name == name:
+        return 1
+    suffix = job_name[len(name) :]
+    digits = suffix[1:]
+    if not job_name.startswith(name) or not digits.isdecimal() or len(suffix) > _MAX_SUFFIX_BYTES:
+        return None
+    number = int(digits)
+    return number if number > 1 and job_name == make_successor(name, number) else None
 
 
 def make_callback_prefix(callback_id: str) -> str:

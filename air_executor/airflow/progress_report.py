@@ -76,14 +76,6 @@ def render_report(progress: Progress, tasks: Sequence[TaskGlance] = (), *, warni
     return "\n".join([*lines, _LINE])
 
 
-def summarize(progress: Progress) -> str:
-    """Return the same in a line."""
-    return (
-        f"📊 Job {progress.job_name} state: {progress.state.value}, "
-        f"tasks: {progress.completed}/{progress.total_tasks} completed, {progress.failed} failed"
-    )
-
-
 def list_failed(tasks: Iterable[TaskGlance], shown: int = _SHOWN) -> list[str]:
     """Return a line for each failed task, for the first `shown` of them, and one for the others."""
     failed = [task for task in tasks if task.status is TaskStatus.FAILED]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from air_executor.airflow import handed_over_job, job_names
+from air_executor.airflow import job_names
 from air_executor.airflow.handed_over_job import (
     Step,
     cancel_for,
@@ -284,5 +284,31 @@ def test_names_are_the_same_for_each_try_and_differ_where_ids_do():
 def test_long_names_have_room_for_a_number():
     name = job_names.make_hand_over_name("d" * 250, "t" * 250, "r" * 250, 12_345)
 
-    assert len(job_names.make_generation(name, handed_over_job._MAX_GENERATIONS)) <= 200
-    assert job_names.make_generation(name, 1) == name
+    assert len(job_names.make_successor(name, 9_999_999)) <= 200
+    assert job_names.find_number(job_names.make_successor(name, 9_999_999), name) == 9_999_999
+
+
+@pytest.mark.parametrize("number", [1, 2, 10, 12_345])
+def test_successors_are_numbered(number):
+    assert job_names.find_number(job_names.make_successor("nightly", number), "nightly") == number
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "nightly.",
+        "nightly.0",
+        "nightly.1",
+        "nightly.02",
+        "nightly.2.2",
+        "nightly.x",
+        "nightly-2",
+        "nightly.20261120",
+        "nightly2",
+        "daily.2",
+        "night",
+        "nightly.²",
+    ],
+)
+def test_names_that_only_look_alike_are_no_successors(other):
+    assert job_names.find_number(other, "nightly") is None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from air_executor.airflow.progress_report import ReportPace, TaskGlance, list_failed, render_report, summarize
+from air_executor.airflow.progress_report import ReportPace, TaskGlance, list_failed, render_report
 from air_executor.core.progress import Rate, measure_progress
 from air_executor.core.states import JobState, TaskStatus
 from tests.support.jobs import at
@@ -93,10 +93,6 @@ def test_nothing_is_said_of_time_left_where_nothing_is_known_or_nothing_is_left(
 
 def test_job_without_tasks_divides_by_nothing():
     assert "Completed:     0 (  0.0%)" in render_report(progress())
-
-
-def test_one_line_for_those_who_want_one():
-    assert "2/3 completed, 1 failed" in summarize(progress(completed=2, failed=1))
 
 
 def test_nothing_new_is_never_due():
