@@ -7,24 +7,28 @@ somebody who cleared a task that had taken its results.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from air_executor.airflow import job_names, try_note
 from air_executor.airflow.task_instance_try import TaskInstanceTry
 from air_executor.airflow.try_note import TryNote
-from air_executor.core.specs import JobSpec, TaskSpec
+from air_executor.core.specs import JobSpec, check_job
 from air_executor.core.states import JobState
-from air_executor.errors import InvalidJobError, JobExistsError, JobNotFoundError
+from air_executor.errors import InvalidJobError, JobExistsError, JobNotFinishedError, JobNotFoundError
 
 if TYPE_CHECKING:
     from air_executor.client import AirExecutorClient, JobView
 
 _CANCEL_WAIT_S = 60.0
+_WORK = "work"
+"""Label: a digest of what the job was asked for."""
+_WORK_LENGTH = 16
 
 
 class Step(Enum):
@@ -62,12 +66,15 @@ def hand_over(
 ) -> HandOver:
     """Give `spec` to Air-Executor, once: a job that an earlier try handed over goes on instead.
 
-    :param force_new: start a new job whatever there is; an earlier one of this task instance that is not over is cancelled.
-    :raises InvalidJobError: a task or option is not valid.
+    :param force_new: start a new job whatever there is; an earlier one of this task instance is cancelled,
+        and ends, before.
+    :raises InvalidJobError: a task or option is not valid (also InvalidNameError).
     :raises JobExistsError: the name belongs to somebody else's job.
+    :raises JobNotFinishedError: the earlier job that is to end does not.
     :raises SubmissionError: it could not be written.
     """
-    spec = msgspec.structs.replace(spec, labels={**spec.labels, **who.labels})
+    work = _digest_work(check_job(spec))
+    spec = msgspec.structs.replace(spec, labels={**spec.labels, **who.labels, _WORK: work})
     number, view = _find_newest(client, spec.name)
     if view is None:
         return HandOver(client.submit(spec, attachments), Step.SUBMIT)
@@ -78,14 +85,13 @@ def hand_over(
         )
     following = msgspec.structs.replace(spec, name=job_names.make_successor(spec.name, number + 1))
     if force_new:
-        if not view.state.is_terminal:
-            client.cancel(view.name, f"try {who.try_number} of its task instance starts a new job")
+        _end(client, view, f"try {who.try_number} of its task instance starts a new job")
         return HandOver(client.submit(following, attachments), Step.SUBMIT_NEXT)
     note = try_note.read_note(client.job_path(view.name))
     if note is not None and note.was_cancelled and note.try_number < who.try_number and not view.state.is_terminal:
         # The try before this one was killed a moment ago: what it cancelled is still ending.
         view = client.wait(view.name, _CANCEL_WAIT_S)
-    step = choose_step(view, note, who, is_same_work=lambda: _is_same_work(client, view.name, spec.tasks))
+    step = choose_step(view, note, who, is_same_work=view.labels.get(_WORK) == work)
     if step is Step.SUBMIT_NEXT:
         return HandOver(client.submit(following, attachments), step)
     if step is Step.RETRY:
@@ -108,20 +114,18 @@ def go_on_after_kill(client: AirExecutorClient, view: JobView, who: TaskInstance
     return _run_again(client, view) if note.try_number < who.try_number else None
 
 
-def choose_step(
-    view: JobView, note: TryNote | None, who: TaskInstanceTry, *, is_same_work: Callable[[], bool] = lambda: True
-) -> Step:
+def choose_step(view: JobView, note: TryNote | None, who: TaskInstanceTry, *, is_same_work: bool = True) -> Step:
     """Return what a try does, given the newest job of its task instance and the note in it.
 
-    :param is_same_work: claims that what is asked for now is what that job was asked for; only called where it matters.
+    :param is_same_work: what is asked for now is what that job was asked for.
     """
     if not view.state.is_terminal:
         return Step.ATTACH
     if view.state is JobState.COMPLETED:
         was_taken = note is not None and not note.was_cancelled
         return Step.SUBMIT_NEXT if was_taken and note and who.max_tries > note.max_tries else Step.TAKE
-    # Whoever mends a command in the DAG file and clears the task wants the new command.
-    return Step.RETRY if is_same_work() else Step.SUBMIT_NEXT
+    # Whoever mends the DAG file and clears the task wants what it says now.
+    return Step.RETRY if is_same_work else Step.SUBMIT_NEXT
 
 
 def note_taken(client: AirExecutorClient, job_name: str, who: TaskInstanceTry) -> None:
@@ -143,6 +147,17 @@ def cancel_for(client: AirExecutorClient, job_name: str, who: TaskInstanceTry, r
     # First, so that whoever comes next waits for the end of this job instead of attaching to it.
     try_note.write_note(client.job_path(job_name), note)
     client.cancel(job_name, reason)
+
+
+def _end(client: AirExecutorClient, view: JobView, reason: str) -> None:
+    if view.state.is_terminal:
+        return
+    client.cancel(view.name, reason)
+    if not client.wait(view.name, _CANCEL_WAIT_S).state.is_terminal:
+        raise JobNotFinishedError(
+            f"job {view.name} was cancelled because {reason}, and is not over after {_CANCEL_WAIT_S:g} s: nothing was submitted, "
+            f"so that nothing runs twice; `air-executor --base-path {client.base_path} manager status` tells whether a manager runs"
+        )
 
 
 def _run_again(client: AirExecutorClient, view: JobView) -> HandOver:
@@ -172,11 +187,9 @@ def _find_newest(client: AirExecutorClient, name: str) -> tuple[int, JobView | N
         newest = view if view.created_at >= newest.created_at else newest
 
 
-def _is_same_work(client: AirExecutorClient, name: str, specs: Sequence[TaskSpec]) -> bool:
-    """Claim that a job was asked for these tasks; those that it queued itself do not count."""
-    asked = {task.id: task for task in client.tasks(name)}
-    return all(spec.id in asked and _spec_in(asked[spec.id]) == spec for spec in specs)
-
-
-def _spec_in(task: Any) -> TaskSpec:
-    return TaskSpec(**{field: getattr(task, field) for field in TaskSpec.__struct_fields__})
+def _digest_work(spec: JobSpec) -> str:
+    """Return what is the same for two specs that ask for the same tasks and options."""
+    # Each try may have variables of its own.
+    options = msgspec.structs.replace(spec.options, environment=None)
+    content = msgspec.json.encode((spec.tasks, options), order="deterministic")
+    return hashlib.sha256(content).hexdigest()[:_WORK_LENGTH]

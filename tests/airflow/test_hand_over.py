@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from importlib.metadata import version
+from unittest.mock import ANY
 
 import pytest
 
@@ -102,6 +103,7 @@ def test_each_job_names_whose_it_is(client, run):
         "task_id": "whole",
         "map_index": "-1",
         "try_number": "1",
+        "work": ANY,
     }
 
 

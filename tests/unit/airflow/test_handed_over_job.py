@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from types import SimpleNamespace
+from unittest.mock import ANY
 
+import msgspec
 import pytest
 
-from air_executor.airflow import job_names
+from air_executor.airflow import handed_over_job, job_names
 from air_executor.airflow.handed_over_job import (
     Step,
     cancel_for,
@@ -17,7 +20,7 @@ from air_executor.airflow.task_instance_try import TaskInstanceTry
 from air_executor.client import AirExecutorClient
 from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
 from air_executor.core.states import JobState, TaskStatus
-from air_executor.errors import InvalidJobError, JobExistsError
+from air_executor.errors import InvalidJobError, JobExistsError, JobNotFinishedError
 from air_executor.store.requests import list_requests, read_request
 from tests.support.written_jobs import write_job, written_task
 
@@ -36,8 +39,15 @@ def again(by: int = 1, *, cleared: bool = False) -> TaskInstanceTry:
 
 
 def put(client, state, name="nightly", statuses=(TaskStatus.COMPLETED, TaskStatus.FAILED), **fields):
+    """Write the job that the first try handed over."""
     tasks = dict(zip(("task-1", "task-2"), statuses, strict=True))
-    return write_job(client, name, state, tasks, labels=FIRST.labels, **fields)
+    return write_job(client, name, state, tasks, **{"labels": labels_of(SPEC), **fields})
+
+
+def labels_of(spec) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as directory:
+        client = AirExecutorClient(directory)
+        return client.job(hand_over(client, FIRST, spec).job_name).labels
 
 
 def requests(client) -> list[str]:
@@ -55,6 +65,7 @@ def test_first_try_submits_with_its_labels(client):
         "task_id": "extract",
         "map_index": "-1",
         "try_number": "1",
+        "work": ANY,
     }
 
 
@@ -80,24 +91,64 @@ def test_later_try_runs_again_what_did_not_complete(client, state):
     assert requests(client) == ["RetryTasks"]
 
 
-def test_mended_command_gets_a_new_job(client):
-    put(client, JobState.FAILED)
-    mended = dataclasses_replace_command(SPEC, "task-2", "false")
+TASK_1, TASK_2 = SPEC.tasks
 
-    handed = hand_over(client, again(cleared=True), mended)
+
+@pytest.mark.parametrize(
+    "mended",
+    [
+        {"tasks": (TASK_1, TaskSpec(id="task-2", command="false"))},
+        {"tasks": (TASK_1, TaskSpec(id="task-2", command="true", env={"DAY": "1"}))},
+        {"tasks": (TASK_1,)},
+        {"tasks": (*SPEC.tasks, TaskSpec(id="task-3", command="true"))},
+        {"options": JobOptions(tolerated_failures=1)},
+        {"options": JobOptions(max_parallel=1)},
+        {"options": JobOptions(fail_fast=True)},
+    ],
+)
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
+def test_mended_work_gets_a_new_job(client, mended, state):
+    put(client, state)
+
+    handed = hand_over(client, again(cleared=True), msgspec.structs.replace(SPEC, **mended))
 
     assert (handed.job_name, handed.step) == ("nightly.2", Step.SUBMIT_NEXT)
     assert requests(client) == []
 
 
-def dataclasses_replace_command(spec, task_id, command):
-    tasks = tuple(TaskSpec(id=t.id, command=command) if t.id == task_id else t for t in spec.tasks)
-    return JobSpec(name=spec.name, tasks=tasks)
+def test_environment_of_a_try_does_not_make_it_other_work(client):
+    specs = [
+        msgspec.structs.replace(SPEC, options=JobOptions(max_parallel=2, environment=digest * 64)) for digest in "ab"
+    ]
+    put(client, JobState.FAILED, labels=labels_of(specs[0]))
+
+    assert hand_over(client, again(), specs[1]).step is Step.RETRY
+
+
+def test_order_of_variables_does_not_make_it_other_work(client):
+    specs = [
+        JobSpec(name="nightly", tasks=(TaskSpec(id="task-1", command="true", env=env),))
+        for env in ({"A": "1", "B": "2"}, {"B": "2", "A": "1"})
+    ]
+    put(client, JobState.FAILED, labels=labels_of(specs[0]))
+
+    assert hand_over(client, again(), specs[1]).step is Step.RETRY
+
+
+def test_job_that_does_not_say_what_it_was_asked_for_is_other_work(client):
+    put(client, JobState.FAILED, labels=FIRST.labels)
+
+    assert hand_over(client, again(), SPEC).step is Step.SUBMIT_NEXT
+
+
+def test_work_that_is_no_text_is_refused(client):
+    with pytest.raises(InvalidJobError, match="Unicode"):
+        hand_over(client, FIRST, JobSpec(name="nightly", tasks=(TaskSpec(id="task-1", command="\udcff"),)))
 
 
 def test_tasks_that_the_job_queued_itself_do_not_make_it_other_work(client):
     tasks = [written_task("nightly", name, TaskStatus.FAILED) for name in ("task-1", "task-2", "found-by-task-1")]
-    write_job(client, "nightly", JobState.FAILED, tasks, labels=FIRST.labels)
+    write_job(client, "nightly", JobState.FAILED, tasks, labels=labels_of(SPEC))
 
     assert hand_over(client, again(), SPEC).step is Step.RETRY
 
@@ -164,16 +215,36 @@ def test_job_of_a_name_that_was_given_again_is_newer_than_archived_ones(client):
 
     assert (handed.job_name, handed.step) == ("nightly", Step.SUBMIT)
     assert (attached.job_name, attached.step) == ("nightly", Step.ATTACH)
+    put(client, JobState.FAILED)
     assert hand_over(client, again(2, cleared=True), SPEC, force_new=True).job_name == "nightly.3"
 
 
-def test_new_job_by_force_ends_the_one_before(client):
+def test_new_job_by_force_starts_when_the_one_before_has_ended(client, monkeypatch):
     put(client, JobState.WORKING)
+    present = []
+
+    def wait(name, timeout_s):
+        present.append(client.job_names())
+        put(client, JobState.CANCELLED)
+        return client.job(name)
+
+    monkeypatch.setattr(client, "wait", wait)
 
     handed = hand_over(client, again(), SPEC, force_new=True)
 
     assert (handed.job_name, handed.step) == ("nightly.2", Step.SUBMIT_NEXT)
     assert requests(client) == ["CancelJob"]
+    assert present == [["nightly"]]
+
+
+def test_new_job_by_force_starts_beside_none(client, monkeypatch):
+    monkeypatch.setattr(handed_over_job, "_CANCEL_WAIT_S", 0.05)
+    put(client, JobState.WORKING)
+
+    with pytest.raises(JobNotFinishedError, match=r"nightly was cancelled .* nothing was submitted"):
+        hand_over(client, again(), SPEC, force_new=True)
+
+    assert client.job_names() == ["nightly"]
 
 
 @pytest.mark.parametrize(
