@@ -97,8 +97,9 @@ def make_router(
         limit: Limit = 50,
         may: MayRead = asked,
     ) -> Response:
-        """List jobs, the newest change first."""
-        matching = [job for job in match_jobs(shelf.reader.jobs(), name, q, label or []) if may(job)]
+        """List jobs, the newest change first; with a label also the newest archived ones."""
+        jobs = shelf.reader.jobs(with_archived=bool(label))
+        matching = [job for job in match_jobs(jobs, name, q, label or []) if may(job)]
         chosen = [job for job in matching if not state or job.state in state]
         page = [answers.summarise(job, shelf.reader.progress(job)) for job in chosen[offset : offset + limit]]
         return _encoded(answers.JobList(jobs=page, total=len(chosen), counts=count_states(matching)))

@@ -8,7 +8,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +22,7 @@ from air_executor.errors import AirExecutorError, DamagedFileError, JobNotFoundE
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.root import Root
 from air_executor.web.answers import show_task
+from air_executor.web.archived_jobs import ArchivedJobs
 from air_executor.web.rates import Rates
 from air_executor.web.view_cache import ViewCache
 
@@ -53,6 +55,8 @@ class _Jobs(NamedTuple):
     read_at: float
     took_s: float
     jobs: list[JobView]
+    names: frozenset[str]
+    """Also of those that cannot be read."""
 
 
 class JobReader:
@@ -68,7 +72,8 @@ class JobReader:
         self._tasks: ViewCache[tuple[int, list[TaskView]]] = ViewCache(
             _MAX_TASK_BYTES // 2, lambda item: item[0] * _DECODED_FACTOR
         )
-        self._jobs = _Jobs(float("-inf"), 0.0, [])
+        self._jobs = _Jobs(float("-inf"), 0.0, [], frozenset())
+        self._archived = ArchivedJobs(self._directories[1], lambda path: self._counted(self._read_job(path)))
         self._listing = threading.Lock()
 
     def job(self, name: str) -> JobView:
@@ -80,17 +85,22 @@ class JobReader:
         """
         return self._counted(self._look(name, "state.json", self._states, self._read_job))
 
-    def jobs(self) -> list[JobView]:
-        """Return all jobs in jobs/ that can be read, those that changed last first."""
+    def jobs(self, *, with_archived: bool = False) -> list[JobView]:
+        """Return the jobs in jobs/ that can be read, those that changed last first.
+
+        :param with_archived: also the newest archived ones.
+        """
         with self._listing:
             begin = time.monotonic()
             # Of very many jobs a list is used longer: however many ask, most of the time is left for other work.
             if begin - self._jobs.read_at > max(_LIST_REUSE_S, _LIST_SHARE * self._jobs.took_s):
-                found = list(self._find_all())
-                found.sort(key=lambda job: job.updated_at, reverse=True)
-                now = time.monotonic()
-                self._jobs = _Jobs(now, now - begin, found)
-            return self._jobs.jobs
+                self._jobs = self._find_all(begin)
+            listed = self._jobs
+        if not with_archived:
+            return listed.jobs
+        # After jobs/: what moves meanwhile is found twice rather than never.
+        archived = [job for job in self._archived.newest() if job.name not in listed.names]
+        return sorted([*listed.jobs, *archived], key=_changed_at, reverse=True)
 
     def progress(self, job: JobView) -> Progress:
         """Return how far a job is; the more often this is asked, the better the rate is known."""
@@ -114,13 +124,20 @@ class JobReader:
         """Return a message without where the base path lies."""
         return text.replace(f"{self._base}/", "").replace(self._base, "the base path")
 
-    def _find_all(self) -> Iterator[JobView]:
-        for name in Root(self.client.base_path).job_names():
+    def _find_all(self, begin: float) -> _Jobs:
+        names = Root(self.client.base_path).job_names()
+        found = []
+        for name in names:
             try:
-                yield self._counted(self._states.get(f"{self._directories[0]}/{name}/state.json", self._read_job))
+                found.append(
+                    self._counted(self._states.get(f"{self._directories[0]}/{name}/state.json", self._read_job))
+                )
             except (AirExecutorError, OSError):
                 # `air-executor doctor` tells of those.
                 continue
+        found.sort(key=_changed_at, reverse=True)
+        now = time.monotonic()
+        return _Jobs(now, now - begin, found, frozenset(names))
 
     def _look(self, name: str, file: str, cache: ViewCache[T], read: Callable[[str], T]) -> T:
         check_job_name(name)
@@ -165,6 +182,10 @@ class JobReader:
                 found = _HIDDEN.search(content)
                 content = content.replace(found[0], b"") if found else b""
         return msgspec.json.encode(self.tasks(_name_in(path)))
+
+
+def _changed_at(job: JobView) -> datetime:
+    return job.updated_at
 
 
 def _name_in(path: str) -> str:
