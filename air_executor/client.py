@@ -25,14 +25,14 @@ from air_executor.errors import (
     TaskConflictError,
 )
 from air_executor.manager_process import ensure_manager, start_manager
-from air_executor.store.archive import find_job, remove_job
+from air_executor.store.archive import find_job, look_in_job, remove_job
 from air_executor.store.ended import ended_names, forget_ended
 from air_executor.store.environments import save_environment
-from air_executor.store.files import decode_json, read_bytes
+from air_executor.store.files import MAX_FILE_BYTES, decode_json, read_bytes
 from air_executor.store.locks import manager_is_running
 from air_executor.store.records import StateRecord, SubmittedState, SubmittedTask, TaskRecord, as_utc, spec_of
 from air_executor.store.requests import CancelJob, CloseJob, QueueTasks, RetryTasks, WarmUp, await_reply, send_request
-from air_executor.store.root import Root
+from air_executor.store.root import Root, log_name, result_name
 from air_executor.store.status import ManagerStatus, read_status
 from air_executor.store.submission import submit_job
 
@@ -162,8 +162,7 @@ class AirExecutorClient:
         :raises JobNotFoundError: there is no such job.
         :raises DamagedFileError: state.json cannot be read.
         """
-        path = self.job_path(name) / "state.json"
-        content, status = self._read(name, path)
+        content, status, path = self._read(name, "state.json")
         try:
             return decode_json(content, StateRecord, path)
         except DamagedFileError:
@@ -199,8 +198,7 @@ class AirExecutorClient:
         :raises JobNotFoundError: there is no such job.
         :raises DamagedFileError: tasks.json cannot be read.
         """
-        path = self.job_path(name) / "tasks.json"
-        content, status = self._read(name, path)
+        content, status, path = self._read(name, "tasks.json")
         try:
             return decode_json(content, list[TaskRecord], path)
         except DamagedFileError:
@@ -210,7 +208,7 @@ class AirExecutorClient:
 
     def log_path(self, name: str, task_id: str, attempt: int) -> Path:
         """Return the log file of an attempt, whether it exists or not."""
-        return self.job_path(name) / self._root.log(name, task_id, attempt).relative_to(self._root.job(name))
+        return self.job_path(name) / log_name(task_id, attempt)
 
     def read_log(self, name: str, task_id: str, attempt: int | None = None) -> bytes:
         """Return the output of an attempt; empty if it has not started.
@@ -220,7 +218,7 @@ class AirExecutorClient:
         """
         number = self._task(name, task_id).attempt if attempt is None else attempt
         try:
-            return read_bytes(self.log_path(name, task_id, number))[0]
+            return self.read_file(name, log_name(task_id, number))
         except FileNotFoundError:
             return b""
 
@@ -234,19 +232,34 @@ class AirExecutorClient:
 
     def result_of(self, name: str, task: TaskView) -> Any:
         """Do as `result` for a task of `tasks`, without reading tasks.json again."""
-        path = self.job_path(name) / self._root.result(name, task.id, task.attempt).relative_to(self._root.job(name))
+        file = result_name(task.id, task.attempt)
         try:
-            return decode_json(read_bytes(path, _MAX_RESULT_BYTES)[0], Any, path)
+            return decode_json(self.read_file(name, file, _MAX_RESULT_BYTES), Any, self.job_path(name) / file)
         except FileNotFoundError:
             return None
+
+    def read_file(self, name: str, file: str, limit: int = MAX_FILE_BYTES) -> bytes:
+        """Return the content of a file of a job, also of one that is being archived.
+
+        :param file: path within the job's directory.
+        :raises FileNotFoundError: there is no such job, or file.
+        :raises DamagedFileError: it is no regular file, or larger than `limit` bytes.
+        """
+        return look_in_job(self._root, name, lambda directory: read_bytes(directory / file, limit)[0])
 
     def watch_job(self, name: str) -> Watch:
         """Return a watch that wakes when the views of a job change; close it after use.
 
         :raises JobNotFoundError: there is no such job.
         """
-        self.job(name)
-        return _watch(self.job_path(name))
+        try:
+            return look_in_job(self._root, name, _watch_job)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._not_found(name, "state.json") from None
+
+    def watch_jobs(self) -> Watch:
+        """Return a watch that wakes when a job appears in jobs/; close it after use."""
+        return _watch(self._root.jobs)
 
     def wait(self, name: str, timeout_s: float | None = None) -> JobView:
         """Return a job as it is when it is over, or after `timeout_s` seconds as it is then.
@@ -383,11 +396,17 @@ class AirExecutorClient:
                 return task
         raise JobNotFoundError(f"job {name} has no task {task_id!r}")
 
-    def _read(self, name: str, path: Path) -> tuple[bytes, os.stat_result]:
+    def _read(self, name: str, file: str) -> tuple[bytes, os.stat_result, Path]:
+        def read(directory: Path) -> tuple[bytes, os.stat_result, Path]:
+            return *read_bytes(directory / file), directory / file
+
         try:
-            return read_bytes(path)
+            return look_in_job(self._root, name, read)
         except FileNotFoundError:
-            raise JobNotFoundError(f"there is no job {name} under {self._root.path} (no {path.name})") from None
+            raise self._not_found(name, file) from None
+
+    def _not_found(self, name: str, file: str) -> JobNotFoundError:
+        return JobNotFoundError(f"there is no job {name} under {self._root.path} (no {file})")
 
 
 def _watch(directory: Path) -> Watch:
@@ -395,6 +414,11 @@ def _watch(directory: Path) -> Watch:
     from air_executor.store.watch import Watch
 
     return Watch((directory,))
+
+
+def _watch_job(directory: Path) -> Watch:
+    os.lstat(directory / "state.json")
+    return _watch(directory)
 
 
 def task_spec(task: Mapping[str, Any], position: int) -> TaskSpec:

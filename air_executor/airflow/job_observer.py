@@ -13,7 +13,7 @@ from air_executor.airflow.progress_history import ProgressHistory, reconstruct
 from air_executor.airflow.progress_report import ReportPace, TaskGlance, render_report
 from air_executor.core.progress import Progress, Rate, count_ended, measure_progress
 from air_executor.errors import AirExecutorError
-from air_executor.store.files import decode_json, read_bytes
+from air_executor.store.files import decode_json
 
 if TYPE_CHECKING:
     from air_executor.client import AirExecutorClient, JobView
@@ -131,9 +131,9 @@ class JobObserver:
 
 def read_glances(client: AirExecutorClient, job_name: str) -> list[TaskGlance]:
     """Return what tasks.json says, as far as reports need it; nothing where it cannot be read now."""
-    path = client.job_path(job_name) / "tasks.json"
+    file = "tasks.json"
     try:
-        return decode_json(read_bytes(path)[0], list[TaskGlance], path)
+        return decode_json(client.read_file(job_name, file), list[TaskGlance], client.job_path(job_name) / file)
     except (AirExecutorError, OSError):
         return []
 

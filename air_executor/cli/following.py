@@ -15,7 +15,6 @@ from air_executor.cli.options import command_line
 from air_executor.cli.output import colour
 from air_executor.cli.quantities import show_command, show_duration, show_plain, split_error
 from air_executor.core.states import TaskStatus
-from air_executor.errors import JobNotFoundError
 
 if TYPE_CHECKING:
     from air_executor.cli.progress import ProgressDisplay
@@ -34,14 +33,14 @@ def follow(client: AirExecutorClient, name: str, longest_pause_s: float = _LOOK_
     Looks at the file and does not wait for events: those may come half a second late, and each who waits for them takes
     one of the few inotify instances that a user has. The pauses grow while nothing changes.
     """
-    view = _read_job(client, name)
+    view = client.job(name)
     changed_at = time.monotonic()
     seen: tuple[int, int] | None = None
     while True:
         # Before the file is read: what changes meanwhile is then seen the next time.
         identity = _identity(client, name)
         if identity is None or identity != seen:
-            view, seen, changed_at = _read_job(client, name), identity, time.monotonic()
+            view, seen, changed_at = client.job(name), identity, time.monotonic()
         yield view
         if view.state.is_terminal:
             return
@@ -163,15 +162,6 @@ def _identity(client: AirExecutorClient, name: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-def _read_job(client: AirExecutorClient, name: str) -> JobView:
-    try:
-        return client.job(name)
-    except JobNotFoundError:
-        # It may have moved to the archive between two looks at it.
-        time.sleep(0.01)
-        return client.job(name)
 
 
 def _copy(path: Path) -> None:

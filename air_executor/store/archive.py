@@ -6,11 +6,15 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from air_executor.core.names import check_job_name
 from air_executor.store.files import temporary_name
 from air_executor.store.root import Root
+
+T = TypeVar("T")
 
 _OLD_S = 3600.0
 
@@ -62,6 +66,18 @@ def find_job(root: Root, name: str) -> Path:
     """Return the directory of a job in jobs/ or, if there is none, the place where it lies in `archive/`."""
     path = root.jobs / check_job_name(name)
     return path if os.path.lexists(path) else root.archived_job(name)
+
+
+def look_in_job(root: Root, name: str, look: Callable[[Path], T]) -> T:
+    """Return what `look` makes of the directory of a job, also of one that moves just now.
+
+    :raises FileNotFoundError: there is no such job, or `look` does not find in it what it looks for.
+    """
+    try:
+        return look(find_job(root, name))
+    except FileNotFoundError:
+        # To the archive or back, between the moment when it was found and the one when it was read.
+        return look(find_job(root, name))
 
 
 def _is_old(entry: os.DirEntry[str]) -> bool:

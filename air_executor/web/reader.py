@@ -16,9 +16,9 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from air_executor.client import AirExecutorClient, JobView, TaskView
-from air_executor.core.names import check_job_name
 from air_executor.core.progress import Progress
 from air_executor.errors import AirExecutorError, DamagedFileError, JobNotFoundError
+from air_executor.store.archive import look_in_job
 from air_executor.store.files import decode_json, read_bytes
 from air_executor.store.root import Root
 from air_executor.web.answers import show_task
@@ -64,6 +64,7 @@ class JobReader:
 
     def __init__(self, client: AirExecutorClient) -> None:
         self.client = client
+        self._root = Root(client.base_path)
         self._base = str(client.base_path)
         self._directories = tuple(os.path.join(self._base, name) for name in ("jobs", "archive"))
         self._rates = Rates()
@@ -125,7 +126,7 @@ class JobReader:
         return text.replace(f"{self._base}/", "").replace(self._base, "the base path")
 
     def _find_all(self, begin: float) -> _Jobs:
-        names = Root(self.client.base_path).job_names()
+        names = self._root.job_names()
         found = []
         for name in names:
             try:
@@ -140,15 +141,11 @@ class JobReader:
         return _Jobs(now, now - begin, found, frozenset(names))
 
     def _look(self, name: str, file: str, cache: ViewCache[T], read: Callable[[str], T]) -> T:
-        check_job_name(name)
-        # Twice: a job may move to the archive between the first place and the second.
-        for directory in self._directories * 2:
-            try:
-                return cache.get(f"{directory}/{name}/{file}", read)
-            except (FileNotFoundError, NotADirectoryError, JobNotFoundError):
-                continue
-        what = "" if file == "state.json" else f" with a {file}"
-        raise JobNotFoundError(f"there is no job {name}{what}: `air-executor jobs` lists them")
+        try:
+            return look_in_job(self._root, name, lambda directory: cache.get(f"{directory}/{file}", read))
+        except (FileNotFoundError, NotADirectoryError, JobNotFoundError):
+            what = "" if file == "state.json" else f" with a {file}"
+            raise JobNotFoundError(f"there is no job {name}{what}: `air-executor jobs` lists them") from None
 
     def _counted(self, job: JobView) -> JobView:
         if job.tasks:
