@@ -38,6 +38,8 @@ class Database:
         self._url = _parse_url(root, url)
         self._read_only = read_only
         self._engine: sa.Engine | None = None
+        self._written: os.stat_result | None = None
+        """The file of SQLite that changes go to."""
 
     @property
     def shown(self) -> str:
@@ -57,12 +59,22 @@ class Database:
                 yield connection
         except SQLAlchemyError as error:
             raise HistoryError(f"{self.shown}: {_cause(error)}") from error
+        self._check_file()
 
     def close(self) -> None:
         """Close all connections."""
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+
+    def _check_file(self) -> None:
+        """See that what was written is where others look for it: a file that was deleted takes changes as before."""
+        if self._written is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(str(self._url.database)), self._written):
+                return
+        raise HistoryError(f"{self.shown}: was removed or replaced while it was in use; what it held is lost")
 
     def _make_engine(self) -> sa.Engine:
         if self._url.get_backend_name() == _POSTGRES:
@@ -76,7 +88,10 @@ class Database:
                 f"{self.shown}: does not exist, so nothing is recorded; switch the history on with "
                 '`"history": true` in settings.json, or start the manager with --history'
             )
-        return _make_sqlite_engine(self._url, read_only=self._read_only)
+        engine = _make_sqlite_engine(self._url, read_only=self._read_only)
+        # Before the first connection opens it: a file that takes its place meanwhile is found out, not missed.
+        self._written = None if self._read_only else os.stat(str(self._url.database))
+        return engine
 
 
 def _make_sqlite_engine(url: URL, *, read_only: bool) -> sa.Engine:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from air_executor.history import schema, tables
 from air_executor.history.database import Database
 from air_executor.history.location import find_history_url
-from air_executor.history.run_record import VOIDED
+from air_executor.history.run_record import REMOVED, VOIDED
 from air_executor.store.root import Root
 
 Row = dict[str, Any]
@@ -116,7 +116,7 @@ class History:
             )
             .join_from(attempts, jobs, attempts.c.run_id == jobs.c.run_id)
             .join(tasks, _same_task(tasks, attempts))
-            .where(attempts.c.outcome.not_in(("completed", "cancelled", VOIDED)))
+            .where(attempts.c.outcome.not_in(("completed", "cancelled", REMOVED, VOIDED)))
             .group_by(tasks.c.command, attempts.c.outcome)
             .order_by(count.desc(), last.desc())
         )
@@ -139,7 +139,7 @@ class History:
         Runs that have not ended stay, however old.
         """
         jobs = tables.jobs
-        removed = jobs.c.state == "removed"
+        removed = jobs.c.state == REMOVED
         old = sa.or_(jobs.c.ended_at < before, sa.and_(removed, jobs.c.updated_at < before))
         with self._database.begin() as connection:
             run_ids = connection.execute(sa.select(jobs.c.run_id).where(old).order_by(jobs.c.run_id)).scalars().all()

@@ -28,7 +28,7 @@ from air_executor.history.progress_curve import Counts, ProgressCurve
 from air_executor.history.rows import Row, Rows
 
 REMOVED = "removed"
-"""State of a run whose job was removed, or put back to an older state, before it was over."""
+"""State of a run whose job was removed, or put back to an older state, before it was over; outcome of attempts that ran then."""
 VOIDED = "voided"
 """Outcome of an attempt that never started."""
 _MOST_TEXT = 4000
@@ -127,6 +127,12 @@ class RunRecord:
         :param is_gone: nothing will ever be added to the journal.
         """
         mine, self._rows = self._rows, Rows()
+        if is_gone and not self.is_over:
+            for task in self._job.tasks.values():
+                if task.status is TaskStatus.RUNNING:
+                    self._add_attempt(
+                        mine.attempts, task.spec.id, task.attempt, launched_at=task.started_at, outcome=REMOVED
+                    )
         rows.attempts.update(mine.attempts)
         rows.restored_attempts.update(mine.restored_attempts)
         for task_id in self._job.changed:
@@ -169,6 +175,10 @@ class RunRecord:
             # Of an older state that was put back the attempts are recorded: in the run that it replaces.
             return
         self._started_at = self._started_at or event.started_at
+        if event.status is TaskStatus.RUNNING:
+            # Until this line, a journal that was compacted looked like one that was removed.
+            self._add_attempt(self._rows.attempts, event.task, event.attempt, launched_at=event.started_at)
+            return
         self._add_attempt(
             self._rows.restored_attempts,
             event.task,

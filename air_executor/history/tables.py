@@ -116,7 +116,7 @@ attempts = sa.Table(
     sa.Column("started_at", UtcDateTime()),
     sa.Column("ended_at", UtcDateTime()),
     sa.Column("duration_s", sa.Float()),
-    # NULL while it runs; `voided`: it never started, and another attempt takes its place.
+    # NULL while it runs; `voided`: it never started, and another attempt takes its place; `removed`: it ran when the run was removed.
     sa.Column("outcome", sa.String(16)),
     sa.Column("exit_code", sa.Integer()),
     sa.Column("signal", sa.Integer()),

@@ -22,8 +22,9 @@ from air_executor.core.events import (
 )
 from air_executor.core.snapshot import snapshot
 from air_executor.core.states import JobState, TaskStatus
+from air_executor.errors import HistoryError
 from air_executor.history import recorder as recorder_module
-from air_executor.history import tables
+from air_executor.history import schema, tables
 from air_executor.history.database import Database
 from air_executor.history.recorder import Recorder
 from air_executor.history.rows import Rows
@@ -110,8 +111,6 @@ def test_every_batch_and_every_restart_gives_the_same(
 
     other_root = Root.open(tmp_path / "other")
     other = Database(other_root, None)
-    from air_executor.history import schema
-
     schema.upgrade(other)
     Journals(other_root).write("job", *LIFE)
     record(Recorder(other_root, other))
@@ -169,6 +168,28 @@ def test_a_job_that_is_removed_before_it_is_over_says_so(
     [run] = read_table(database, tables.jobs)
     assert (run["state"], run["completed_tasks"], run["ended_at"]) == ("removed", 1, None)
     assert kept_journals(root) == []
+
+
+def outcomes(database: Database) -> list[tuple[Any, ...]]:
+    names = ("task_id", "attempt", "launched_at", "started_at", "ended_at", "outcome")
+    return [tuple(row[name] for name in names) for row in read_table(database, tables.attempts)]
+
+
+@pytest.mark.parametrize("is_recorded_before", [True, False])
+def test_no_attempt_of_a_removed_run_counts_as_running(
+    journals: Journals, root: Root, database: Database, is_recorded_before: bool
+) -> None:
+    journals.write("job", accepted("job"), TasksQueued(at=at(0), tasks=(task("a"), task("b"))), launched("a"))
+    journals.write("job", ended("a", at=at(2), started_at=at(1)), launched("b", 1, 3))
+    if is_recorded_before:
+        record(Recorder(root, database))
+        assert outcomes(database)[1] == ("b", 1, at(3), None, None, None)
+    journals.path("job").unlink()
+    record(Recorder(root, database))
+    assert outcomes(database) == [
+        ("a", 1, at(1), at(1), at(2), "completed"),
+        ("b", 1, at(3), None, None, "removed"),
+    ]
 
 
 def test_what_is_removed_before_it_is_recorded_is_recorded(
@@ -253,6 +274,17 @@ def test_a_compacted_journal_goes_on_with_the_run(
     record(Recorder(root, database))
     check_life(database)
     assert kept_journals(root) == []
+
+
+def test_an_attempt_runs_on_while_its_journal_is_compacted(journals: Journals, root: Root, database: Database) -> None:
+    events = [accepted("job"), TasksQueued(at=at(0), tasks=(task("a"),)), launched("a", 1, 1)]
+    journals.write("job", *events)
+    record(Recorder(root, database))
+    compact(journals, "job", events)
+    record(Recorder(root, database))
+    assert outcomes(database) == [("a", 1, at(1), None, None, None)]
+    [run] = read_table(database, tables.jobs)
+    assert run["state"] == "working"
 
 
 def test_an_older_state_that_was_put_back_is_another_run(
@@ -347,6 +379,37 @@ def test_an_event_that_does_not_fit_stops_neither_its_job_nor_others(
     record(recorder)
     assert [run["state"] for run in read_table(database, tables.jobs)] == ["completed", "completed"]
     assert "stranger" in caplog.text
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+@pytest.mark.parametrize("is_over", [False, True])
+def test_no_journal_is_let_go_for_a_file_that_was_removed(
+    journals: Journals, root: Root, is_over: bool, is_replaced: bool
+) -> None:
+    database = Database(root, None)
+    schema.upgrade(database)
+    recorder = Recorder(root, database)
+    journals.write("job", accepted("job"), ONE_TASK[0])
+    record(recorder)
+
+    for path in root.path.glob("history.db*"):
+        path.unlink()
+    if is_replaced:
+        root.history_database.touch(0o600)
+    journals.write("job", *ONE_TASK[1:], *((OVER,) if is_over else ()))
+    with pytest.raises(HistoryError, match=r"history\.db: was removed or replaced"):
+        record(recorder)
+    database.close()
+    assert [kept.job_name for kept in kept_journals(root)] == ["job"]
+
+    # As the next writer does.
+    schema.upgrade(database)
+    record(Recorder(root, database))
+    journals.write("job", *(() if is_over else (OVER,)))
+    record(Recorder(root, database))
+    check_run(database, [accepted("job"), *ONE_TASK, OVER])
+    assert kept_journals(root) == []
+    database.close()
 
 
 def test_what_is_no_journal_is_let_alone(root: Root, recorder: Recorder, database: Database) -> None:
