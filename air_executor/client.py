@@ -52,13 +52,14 @@ TaskView = TaskRecord
 class AirExecutorClient:
     """Reads and writes the files of one base path; a manager that runs there does the work, now or later."""
 
-    def __init__(self, base_path: str | os.PathLike[str] | None = None) -> None:
-        """Open the base path, and create it if it is missing.
+    def __init__(self, base_path: str | os.PathLike[str] | None = None, *, create: bool = True) -> None:
+        """Open the base path.
 
         :param base_path: None finds it as `find_base_path` says.
+        :param create: create it if it is missing; otherwise that is an error.
         :raises RootError: it cannot be used; the message says why.
         """
-        self._root = Root.open(find_base_path(base_path))
+        self._root = Root.open(find_base_path(base_path), create=create)
 
     @property
     def base_path(self) -> Path:

@@ -1,4 +1,4 @@
-"""Wakes any number of coroutines of one event loop when state.json of their job changes, with one inotify instance for all."""
+"""Wakes any number of coroutines of one event loop when their job changes or appears, with one inotify instance for all."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pathlib import Path
 from air_executor.store.inotify import Inotify
 
 _log = logging.getLogger(__name__)
-_NAME = "state.json"
+_STATE = "state.json"
 
 
 class Bell:
-    """Rings when the job changes."""
+    """Rings when what it is hung for changes."""
 
-    def __init__(self, *, is_live: bool) -> None:
+    def __init__(self, name: str, *, is_live: bool) -> None:
         self._rung = asyncio.Event()
+        self.name = name
         self.is_live = is_live
         """False: it never rings, because the system has no watch left; look now and then."""
 
@@ -46,10 +47,10 @@ class Bells:
         self._has_complained = False
 
     @contextlib.asynccontextmanager
-    async def hang(self, directory: Path) -> AsyncIterator[Bell]:
-        """Give a bell for the job in `directory`."""
+    async def hang(self, directory: Path, name: str = _STATE) -> AsyncIterator[Bell]:
+        """Give a bell that rings when `name` is written or moved into `directory`; by default for the job that lies there."""
         watch = self._watch(directory)
-        bell = Bell(is_live=watch is not None)
+        bell = Bell(name, is_live=watch is not None)
         if watch is None:
             yield bell
             return
@@ -93,6 +94,7 @@ class Bells:
             if arrival.watch == -1:
                 for bell in {bell for bells in self._by_watch.values() for bell in bells}:
                     bell.ring()
-            elif arrival.name in (_NAME, ""):
+            else:
                 for bell in self._by_watch.get(arrival.watch, ()):
-                    bell.ring()
+                    if arrival.name in (bell.name, ""):
+                        bell.ring()

@@ -12,7 +12,7 @@ from air_executor.airflow import sdk_compat
 from air_executor.airflow.progress_history import ProgressHistory, reconstruct
 from air_executor.airflow.progress_report import ReportPace, TaskGlance, render_report
 from air_executor.core.progress import Progress, Rate, count_ended, measure_progress
-from air_executor.errors import AirExecutorError
+from air_executor.errors import AirExecutorError, DamagedFileError, JobNotFoundError
 from air_executor.store.files import decode_json
 
 if TYPE_CHECKING:
@@ -127,6 +127,20 @@ class JobObserver:
     def _report_metrics(self, progress: Progress) -> None:
         for name, field in _METRICS.items():
             sdk_compat.set_task_gauge(f"air_executor.job.{name}", getattr(progress, field), self._tags)
+
+
+def is_there(client: AirExecutorClient, job_name: str) -> bool:
+    """Claim that there is such a job, whether it can be read now or not.
+
+    :raises InvalidNameError: no job can have this name.
+    """
+    try:
+        client.job(job_name)
+    except JobNotFoundError:
+        return False
+    except (DamagedFileError, OSError):
+        return True
+    return True
 
 
 def read_glances(client: AirExecutorClient, job_name: str) -> list[TaskGlance]:

@@ -11,15 +11,14 @@ from air_executor.airflow import sdk_compat
 from air_executor.airflow.hook import DEFAULT_CONN_ID, AirExecutorHook
 from air_executor.airflow.links import AirExecutorJobLink
 from air_executor.airflow.sdk_compat import AirflowException, TaskDeferralTimeout
-from air_executor.airflow.waiting import Duration, WaitsForJob, seconds
+from air_executor.airflow.waiting import Duration, WaitsForJob, find_deadline, seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from air_executor.airflow.handed_over_job import HandOver
-    from air_executor.airflow.job_observer import JobObserver
     from air_executor.airflow.task_instance_try import TaskInstanceTry
-    from air_executor.client import AirExecutorClient, JobView
+    from air_executor.client import JobView
     from air_executor.core.specs import JobOptions
 
 
@@ -171,28 +170,34 @@ class AirExecutorJobOperator(WaitsForJob, _SubmitsJob):
             return self._give_up(context, job_name)
 
     def _wait(self, context: Context, handed: HandOver) -> Any:
+        self._deadline = find_deadline(self._timeout_s)
+        return self._go_on(context, handed)
+
+    def _go_on(self, context: Context, handed: HandOver) -> Any:
         name, after = handed.job_name, handed.after
-        limit_s = self._timeout_s
-        in_worker_s = min(limit_s, self._defer_after_s) if self.deferrable else limit_s
-        if self._wait_in_worker(context, name, after, in_worker_s):
-            return self.execute_complete(context, {"job_name": name})
-        if limit_s <= in_worker_s:
+        left_s = self._left_s()
+        in_worker_s = min(left_s, self._defer_after_s) if self.deferrable else left_s
+        view = self._wait_in_worker(context, name, after, in_worker_s)
+        if view is not None:
+            return self._finish(context, view)
+        if left_s <= in_worker_s:
             return self._give_up(context, name)
-        return self._defer_until_over(context, name, after, limit_s - in_worker_s)
+        return self._defer_until_over(context, name, after)
 
     def _give_up(self, context: Context, job_name: str) -> NoReturn:
         self._observe(context, self.hook.get_client(), job_name, None)
         self.on_kill()
         raise AirflowException(f"Air-Executor job {job_name} was not over within {self._timeout_s:g} s")
 
-    def _finish(self, context: Context, client: AirExecutorClient, observer: JobObserver, view: JobView) -> Any:
+    def _finish(self, context: Context, view: JobView) -> Any:
         from air_executor.airflow.handed_over_job import go_on_after_kill, note_taken
 
+        client = self.hook.get_client()
         again = go_on_after_kill(client, view, _who(context))
         if again is not None:
             self.log.info("Job %s was cancelled with an earlier try of this task: it runs again", view.name)
-            return self._wait(context, again)
-        summary = super()._finish(context, client, observer, view)
+            return self._go_on(context, again)
+        summary = super()._finish(context, view)
         note_taken(client, view.name, _who(context))
         return summary
 

@@ -13,13 +13,13 @@ from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent
 
 from air_executor.airflow.bells import Bells
 from air_executor.airflow.handed_over_job import cancel_for, note_taken
-from air_executor.airflow.job_observer import DEFAULT_REPORT_INTERVAL_S, JobObserver, read_glances
+from air_executor.airflow.job_observer import DEFAULT_REPORT_INTERVAL_S, JobObserver, is_there, read_glances
 from air_executor.airflow.job_summary import DEFAULT_MAX_RESULTS_BYTES, explain_failure, make_summary
 from air_executor.airflow.prompt_event import send_events
 from air_executor.airflow.task_instance_try import TaskInstanceTry
 from air_executor.airflow.trigger_comms import finish_anyway, has_left, push_xcoms
 from air_executor.core.states import JobState
-from air_executor.errors import DamagedFileError, JobNotFoundError
+from air_executor.errors import DamagedFileError, JobNotFoundError, RootError
 
 if TYPE_CHECKING:
     from air_executor.client import AirExecutorClient, JobView
@@ -53,6 +53,7 @@ class AirExecutorJobTrigger(BaseTrigger):
         pushes_result: bool = True,
         pull_results: bool | list[str] = True,
         max_results_bytes: int = DEFAULT_MAX_RESULTS_BYTES,
+        awaits_start: bool = False,
     ) -> None:
         """Wait for a job under `base_path`.
 
@@ -61,6 +62,8 @@ class AirExecutorJobTrigger(BaseTrigger):
         :param cancels_job: cancel the job when somebody clears or marks the task.
         :param end_from_trigger: end the task from here, without a worker; a job that was cancelled still takes one.
         :param pushes_result: store the summary as XCom when it ends from here.
+        :param awaits_start: the job need not be there yet. Otherwise a job that is not to be seen is missing, and the event
+            says so: a worker then tells the person.
         """
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's
         self.job_name = job_name
@@ -73,6 +76,7 @@ class AirExecutorJobTrigger(BaseTrigger):
         self._report_interval = report_interval
         self._pull_results = pull_results
         self._max_results_bytes = max_results_bytes
+        self._awaits_start = awaits_start
         self._pushed: dict[str, Any] = {}
         self._push_at = 0.0
 
@@ -89,11 +93,17 @@ class AirExecutorJobTrigger(BaseTrigger):
             "pushes_result": self._pushes_result,
             "pull_results": self._pull_results,
             "max_results_bytes": self._max_results_bytes,
+            "awaits_start": self._awaits_start,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the end of the job, and fire."""
-        client = _open(self.base_path)
+        try:
+            client = _open(self.base_path)
+        except RootError as error:
+            self.log.error("The triggerer cannot use the base path: %s", error)
+            yield self._tell_missing()
+            return
         self._push_at = time.monotonic() + _PUSH_AFTER_S
         observer = JobObserver(
             client,
@@ -103,6 +113,8 @@ class AirExecutorJobTrigger(BaseTrigger):
             tags={"dag_id": self.who.dag_id, "task_id": self.who.task_id},
         )
         try:
+            if self._awaits_start:
+                await self._await_start(client)
             view = await self._wait(client, observer)
         except asyncio.CancelledError:
             if self.cancels_job and not hasattr(BaseTrigger, "on_kill"):
@@ -117,6 +129,11 @@ class AirExecutorJobTrigger(BaseTrigger):
         if self.cancels_job:
             reason = f"its task in Airflow was ended (try {self.who.try_number})"
             await asyncio.to_thread(cancel_for, _open(self.base_path), self.job_name, self.who, reason)
+
+    async def _await_start(self, client: AirExecutorClient) -> None:
+        async with _bells.hang(client.base_path / "jobs", self.job_name) as bell:
+            while not is_there(client, self.job_name):
+                await bell.wait(_LOOK_S if bell.is_live else _LOOK_WITHOUT_EVENTS_S)
 
     async def _wait(self, client: AirExecutorClient, observer: JobObserver) -> JobView | None:
         """Return the job when it is over; None if it is gone."""
@@ -159,13 +176,16 @@ class AirExecutorJobTrigger(BaseTrigger):
 
     async def _make_event(self, client: AirExecutorClient, observer: JobObserver, view: JobView | None) -> TriggerEvent:
         go_on = TriggerEvent({"job_name": self.job_name})  # type: ignore[no-untyped-call] # Airflow's
+        if view is None:
+            return self._tell_missing()
         # A cancelled job must not be retried, and only a worker can say that.
-        if not self.end_from_trigger or view is None or view.state is JobState.CANCELLED:
+        if not self.end_from_trigger or view.state is JobState.CANCELLED:
             return go_on
         news = await asyncio.to_thread(observer.tell, view)
         self.log.info("%s", news.report)
         if view.state is not JobState.COMPLETED:
-            self.log.error("%s", explain_failure(view, read_glances(client, self.job_name)))
+            tasks = await asyncio.to_thread(read_glances, client, self.job_name)
+            self.log.error("%s", explain_failure(view, tasks))
             return TaskFailedEvent()
         try:
             await self._hand_back(client, view)
@@ -173,6 +193,9 @@ class AirExecutorJobTrigger(BaseTrigger):
             self.log.warning("A worker has to end this task, because its result could not be stored: %s", error)
             return go_on
         return TaskSuccessEvent()
+
+    def _tell_missing(self) -> TriggerEvent:
+        return TriggerEvent({"job_name": self.job_name, "missing": True})  # type: ignore[no-untyped-call] # Airflow's
 
     async def _hand_back(self, client: AirExecutorClient, view: JobView) -> None:
         if self._pushes_result:
@@ -182,7 +205,7 @@ class AirExecutorJobTrigger(BaseTrigger):
             # Not as XComs of the event: Airflow would hand on their JSON as text.
             await push_xcoms(self.who, {"return_value": summary})
         if self.cancels_job:
-            note_taken(client, self.job_name, self.who)
+            await asyncio.to_thread(note_taken, client, self.job_name, self.who)
 
     async def _cancel_if_left(self) -> None:
         """Do as `on_kill` where Airflow does not tell a person's act from the end of the triggerer: ask for the state."""
@@ -197,4 +220,5 @@ class AirExecutorJobTrigger(BaseTrigger):
 def _open(base_path: str) -> AirExecutorClient:
     from air_executor.client import AirExecutorClient
 
-    return AirExecutorClient(base_path)
+    # A triggerer that does not see the workers' directory must not make an empty one of its own.
+    return AirExecutorClient(base_path, create=False)

@@ -58,6 +58,16 @@ def test_other_files_ring_nothing(tmp_path):
     assert asyncio.run(scenario()) is False
 
 
+def test_bell_for_a_job_that_is_not_there_rings_when_it_is_moved_into_place(tmp_path):
+    async def scenario():
+        jobs = make(tmp_path / "jobs")
+        async with Bells().hang(jobs, "mine") as mine, Bells().hang(jobs, "other") as other:
+            make(tmp_path / "aside").rename(jobs / "mine")
+            return await mine.wait(5), await other.wait(0.05)
+
+    assert asyncio.run(scenario()) == (True, False)
+
+
 def test_two_may_wait_for_one_job(tmp_path):
     async def scenario():
         bells = Bells()

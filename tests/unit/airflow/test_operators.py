@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+import shutil
+import threading
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("airflow.sdk", reason="Airflow is not installed")
 
-from air_executor.airflow import sdk_compat, waiting
+from air_executor.airflow import job_observer, sdk_compat, waiting
 from air_executor.airflow.handed_over_job import cancel_for
 from air_executor.airflow.hook import AirExecutorHook
 from air_executor.airflow.operators import AirExecutorJobOperator, AirExecutorSubmitOperator
@@ -23,7 +26,7 @@ from air_executor.airflow.task_instance_try import TaskInstanceTry
 from air_executor.airflow.triggers import AirExecutorJobTrigger
 from air_executor.client import AirExecutorClient
 from air_executor.core.states import JobState, TaskStatus
-from air_executor.errors import InvalidJobError
+from air_executor.errors import DamagedFileError, InvalidJobError, JobNotFoundError
 from air_executor.store.requests import list_requests, read_request
 from tests.support.written_jobs import write_job, write_result
 
@@ -146,11 +149,103 @@ def test_job_waits_in_the_triggerer(client, context):
     assert kwargs["base_path"] == str(client.base_path)
     assert (kwargs["cancels_job"], kwargs["end_from_trigger"], kwargs["pull_results"]) == (True, True, ["a", "b"])
     assert deferral.method_name == "execute_complete"
-    assert deferral.timeout == timedelta(minutes=5)
+    left = datetime.fromisoformat(deferral.kwargs["deadline"]) - datetime.now(timezone.utc)
+    assert timedelta(minutes=4) < left <= deferral.timeout <= timedelta(minutes=5)
 
 
 def test_job_without_a_limit_defers_without_one(client, context):
-    assert deferred(job(), context).timeout is None
+    deferral = deferred(job(), context)
+
+    assert (deferral.timeout, deferral.kwargs) == (None, None)
+
+
+def test_limit_that_no_calendar_has_is_none(client, context):
+    assert deferred(job(timeout=1e15), context).timeout is None
+
+
+def soon(seconds: float) -> str:
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).isoformat()
+
+
+def sensor(**arguments) -> AirExecutorJobSensor:
+    return AirExecutorJobSensor(
+        **{"task_id": "wait", "job_name": "nightly", "deferrable": True, "defer_after": 0, **arguments}
+    )
+
+
+@pytest.mark.parametrize("make", [lambda: job(timeout=60), lambda: sensor(timeout=60)])
+def test_job_that_was_run_again_is_waited_for_within_the_same_limit(client, context, make):
+    write_job(client, "nightly")
+    deadline = soon(30)
+
+    with pytest.raises(TaskDeferred) as caught:
+        make().resume_execution("execute_complete", {"event": {"job_name": "nightly"}, "deadline": deadline}, context)
+
+    assert caught.value.kwargs == {"deadline": deadline}
+    assert caught.value.timeout <= timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sent"),
+    [
+        (lambda: job(timeout=60), AirflowException, ["CancelJob"]),
+        (lambda: sensor(timeout=60), AirflowSensorTimeout, []),
+        (lambda: sensor(timeout=60, soft_fail=True), AirflowSkipException, []),
+    ],
+)
+def test_job_that_was_run_again_when_the_time_was_up_is_waited_for_no_more(client, context, make, error, sent):
+    write_job(client, "nightly")
+
+    with pytest.raises(error):
+        make().resume_execution("execute_complete", {"event": {"job_name": "nightly"}, "deadline": soon(-1)}, context)
+
+    assert requests(client) == sent
+
+
+def test_job_that_goes_on_after_the_kill_of_an_earlier_try_has_the_same_limit(client, context, ti):
+    operator = job(timeout=60)
+    name = deferred(operator, context).trigger.job_name
+    cancel_for(client, name, TaskInstanceTry.of(FakeTaskInstance()), "its task in Airflow was ended")
+    ends(client, JobState.CANCELLED, {"task-1": TaskStatus.CANCELLED})
+    ti.try_number, ti.max_tries = 2, 1
+    deadline = soon(30)
+
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute_complete(context, {"job_name": name}, deadline=deadline)
+
+    assert caught.value.kwargs == {"deadline": deadline}
+
+
+def test_triggerer_that_sees_another_directory_fails_the_task(client, context):
+    operator = job()
+    name = deferred(operator, context).trigger.job_name
+
+    with pytest.raises(AirflowException, match=f"no job {name} under {client.base_path}: .* the same directory"):
+        operator.execute_complete(context, {"job_name": name, "missing": True})
+
+
+def test_job_that_is_gone_fails_the_task(client, context):
+    with pytest.raises(AirflowException, match="removed, or never submitted"):
+        job().execute_complete(context, {"job_name": "gone", "missing": True})
+
+
+@pytest.mark.parametrize("error", [DamagedFileError("state.json: no JSON"), OSError(24, "Too many open files")])
+def test_a_look_that_fails_does_not_end_the_wait_in_the_worker(client, context, monkeypatch, error):
+    write_job(client, "nightly", JobState.COMPLETED, DONE)
+    monkeypatch.setattr(waiting, "_LOOK_S", 0.01)
+    looks = []
+
+    def look(observer):
+        looks.append(observer)
+        if len(looks) == 1:
+            raise error
+        return real_look(observer)
+
+    real_look = waiting.JobObserver.look
+    monkeypatch.setattr(waiting.JobObserver, "look", look)
+
+    assert sensor(deferrable=False, timeout=60).execute(context)["state"] == "completed"
+    assert len(looks) == 2
 
 
 def test_outlets_need_a_worker(client, context):
@@ -292,6 +387,69 @@ def test_sensor_that_fails_softly_is_skipped_however_it_waits(client, context, s
 
     with pytest.raises(AirflowSkipException):
         AirExecutorJobSensor(task_id="wait", job_name="nightly", **{kindness: True}, **how).execute(context)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What the sensor said."""
+    lines: list[str] = []
+    log = SimpleNamespace(**{level: lambda form, *given: lines.append(form % given) for level in ("info", "warning")})
+    monkeypatch.setattr(AirExecutorJobSensor, "log", log)
+    return lines
+
+
+def waits(lines) -> int:
+    return sum("Waiting for Air-Executor to start" in line for line in lines)
+
+
+def test_sensor_in_mode_poke_waits_for_a_job_that_is_not_there_yet(client, context, told):
+    aside = client.base_path / "tmp" / "aside"
+    write_job(client, "nightly", JobState.COMPLETED, DONE).rename(aside)
+    timer = threading.Timer(0.3, aside.rename, [client.base_path / "jobs" / "nightly"])
+    timer.start()
+
+    assert sensor(deferrable=False, timeout=60).execute(context)["state"] == "completed"
+    assert waits(told) == 1
+
+
+def test_sensor_in_mode_poke_waits_for_a_job_until_its_timeout(client, context, told):
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(deferrable=False, timeout=0.05).execute(context)
+
+    assert waits(told) == 1
+
+
+def test_sensor_in_mode_reschedule_looks_again_for_a_job_that_is_not_there_yet(client, context, told):
+    assert sensor(deferrable=False, mode="reschedule").poke(context) is False
+    assert waits(told) == 1
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_sensor_that_defers_has_the_triggerer_wait_for_a_job_that_is_not_there_yet(client, context, told, is_there):
+    if is_there:
+        write_job(client, "nightly")
+
+    deferral = deferred(sensor(timeout=60), context)
+
+    assert deferral.trigger.serialize()[1]["awaits_start"] is not is_there
+    assert deferral.timeout <= timedelta(seconds=60)
+    assert waits(told) == (not is_there)
+
+
+def test_sensor_whose_job_is_removed_under_it_fails(client, context, monkeypatch):
+    write_job(client, "nightly")
+    real_look = waiting.JobObserver.look
+
+    def look(observer):
+        view = real_look(observer)
+        shutil.rmtree(client.base_path / "jobs" / "nightly")
+        return view
+
+    monkeypatch.setattr(waiting.JobObserver, "look", look)
+    monkeypatch.setattr(job_observer, "_LOOK_S", 0.05)
+
+    with pytest.raises(JobNotFoundError):
+        sensor(deferrable=False, timeout=60).execute(context)
 
 
 def test_sensor_in_mode_reschedule_looks_once(client, context, monkeypatch):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -88,8 +89,57 @@ def test_job_that_is_over_already_fires_at_once(client):
     assert len(asyncio.run(fire(make(client)))) == 1
 
 
-def test_job_that_is_gone_fires_too_so_that_a_worker_can_say_so(client):
-    assert len(asyncio.run(fire(make(client)))) == 1
+MISSING = {"job_name": "job", "missing": True}
+
+
+@pytest.mark.parametrize("ends_there", [False, True])
+def test_job_that_is_gone_fires_too_so_that_a_worker_can_say_so(client, ends_there):
+    (event,) = asyncio.run(fire(make(client, end_from_trigger=ends_there)))
+
+    assert event.payload == MISSING
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_base_path_that_the_triggerer_does_not_see_is_missing_and_not_made(tmp_path, told, awaits):
+    (event,) = asyncio.run(
+        fire(AirExecutorJobTrigger(job_name="job", base_path=str(tmp_path / "elsewhere"), who=WHO, awaits_start=awaits))
+    )
+
+    assert event.payload == MISSING
+    assert not (tmp_path / "elsewhere").exists()
+    assert f"{tmp_path}/elsewhere: does not exist" in told[0]
+
+
+def test_job_that_need_not_be_there_yet_is_waited_for(client):
+    trigger = make(client, awaits_start=True)
+    aside = client.base_path / "tmp" / "aside"
+    write_job(client, "job", JobState.COMPLETED, DONE).rename(aside)
+
+    (event,) = run_with(trigger, lambda: aside.rename(client.base_path / "jobs" / "job"))
+
+    assert event.payload == {"job_name": "job"}
+
+
+def test_job_that_appears_unheard_is_found(client, monkeypatch):
+    monkeypatch.setattr(triggers, "_LOOK_S", 0.05)
+    monkeypatch.setattr(triggers.Bells, "_ring", lambda bells: bells._inotify.take())
+
+    (event,) = run_with(make(client, awaits_start=True), lambda: write_job(client, "job", JobState.COMPLETED, DONE))
+
+    assert event.payload == {"job_name": "job"}
+
+
+@pytest.mark.parametrize(("state", "slow"), [(JobState.FAILED, "read_glances"), (JobState.COMPLETED, "note_taken")])
+def test_files_are_read_and_written_beside_the_event_loop(client, pushed, told, monkeypatch, state, slow):
+    write_job(client, "job", state, DONE)
+    threads = []
+    real = getattr(triggers, slow)
+    monkeypatch.setattr(triggers, slow, lambda *given: (threads.append(threading.get_ident()), real(*given))[1])
+
+    asyncio.run(fire(make(client, end_from_trigger=True, cancels_job=True)))
+
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
 
 
 def test_lost_events_are_made_up_for(client, monkeypatch):
@@ -126,7 +176,9 @@ def test_end_before_the_job_was_run_again_does_not_count(client):
 
 
 def test_survives_a_restart_of_the_triggerer(client):
-    first = make(client, cancels_job=True, end_from_trigger=True, after=at(1).isoformat(), pull_results=["a"])
+    first = make(
+        client, cancels_job=True, end_from_trigger=True, after=at(1).isoformat(), pull_results=["a"], awaits_start=True
+    )
     path, kwargs = first.serialize()
 
     second = AirExecutorJobTrigger(**kwargs)
