@@ -16,7 +16,7 @@ import msgspec
 from air_executor.client import AirExecutorClient
 from air_executor.core.specs import TaskSpec
 from air_executor.errors import InvalidJobError, NotInsideTaskError
-from air_executor.store.files import temporary_name
+from air_executor.store.files import create_file, temporary_name
 from air_executor.store.records import SubmittedTask, spec_of
 
 
@@ -44,7 +44,7 @@ def set_result(value: Any) -> None:
     """
     path = Path(_variable("AIR_EXECUTOR_RESULT_FILE"))
     aside = path.with_name(temporary_name(f".{path.name}"))
-    aside.write_bytes(msgspec.json.encode(value))
+    create_file(aside, msgspec.json.encode(value), durable=False)
     # Whole or not at all, whatever kills the task.
     aside.replace(path)
 
