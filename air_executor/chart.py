@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from air_executor.core.quantities import show_duration
 from air_executor.core.states import JobState, TaskStatus
 from air_executor.core.timeline import Moment, thin, trace
 from air_executor.errors import ChartError
@@ -216,19 +217,9 @@ def _summary(moments: list[Moment]) -> str:
     for number, word in ((last.failed, "failed"), (last.unrun, "not run"), (last.running, "running")):
         if number:
             parts.append(f"{number:,} {word}")
-    parts.append(_duration(seconds))
+    parts.append(show_duration(seconds))
     if ended > 1 and seconds > 0:
         parts.append(
             f"{ended / seconds:,.1f} tasks/s" if ended >= seconds else f"{ended / seconds * 60:,.1f} tasks/min"
         )
     return "  ·  ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

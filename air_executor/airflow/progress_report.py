@@ -70,7 +70,7 @@ def render_report(progress: Progress, tasks: Sequence[TaskGlance] = (), *, warni
     lines += _list_tasks(tasks)
     if progress.time_left_s is not None and progress.tasks_per_s is not None:
         lines += [
-            f"📅 Estimated time remaining: ~{_duration(progress.time_left_s)} at {_rate(progress.tasks_per_s)}",
+            f"📅 Estimated time remaining: ~{_estimate(progress.time_left_s)} at {_rate(progress.tasks_per_s)}",
             "",
         ]
     return "\n".join([*lines, _LINE])
@@ -130,7 +130,8 @@ def _shorten(text: str) -> str:
     return line if len(line) <= _MAX_ERROR else line[: _MAX_ERROR - 1] + "…"
 
 
-def _duration(seconds: float) -> str:
+def _estimate(seconds: float) -> str:
+    """Return about how long something takes, in one unit: two would look more exact than it is."""
     if seconds < 60:
         return f"{max(seconds, 1):.0f} seconds"
     return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

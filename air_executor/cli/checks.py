@@ -115,7 +115,7 @@ def _check_packages() -> Iterator[Finding]:
 
 
 def _check_disk(place: Path) -> Iterator[Finding]:
-    from air_executor.cli.quantities import show_size
+    from air_executor.core.quantities import show_size
 
     status = os.statvfs(place)
     free_bytes = status.f_bavail * status.f_frsize

@@ -10,7 +10,7 @@ import click
 
 from air_executor.cli.options import TaskId, base_path_option, json_option, open_client
 from air_executor.cli.output import colour, print_json
-from air_executor.cli.quantities import split_error
+from air_executor.cli.plain_text import split_error
 
 if TYPE_CHECKING:
     from air_executor.client import TaskView

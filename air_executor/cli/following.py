@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from air_executor.cli.log_follower import LogFollower
 from air_executor.cli.options import command_line
 from air_executor.cli.output import colour
-from air_executor.cli.quantities import show_command, show_duration, show_plain, split_error
+from air_executor.cli.plain_text import show_command, show_plain, split_error
+from air_executor.core.quantities import show_duration
 from air_executor.core.states import TaskStatus
 
 if TYPE_CHECKING:

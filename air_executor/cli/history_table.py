@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from air_executor.cli.output import colour, format_table
-from air_executor.cli.quantities import show_duration, show_instant, show_plain, show_size, split_error
+from air_executor.cli.plain_text import show_instant, show_plain, split_error
+from air_executor.core.quantities import show_duration, show_size
 
 Row = Mapping[str, Any]
 _NOTHING = "-"

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from air_executor.cli.output import colour, format_table
-from air_executor.cli.quantities import show_duration, show_instant, split_error
+from air_executor.cli.plain_text import show_instant, split_error
 from air_executor.client import JobView
+from air_executor.core.quantities import show_duration
 
 _COLUMNS = ("JOB", "STATE", "TASKS", "DONE", "RUNNING", "FAILED", "UPDATED")
 

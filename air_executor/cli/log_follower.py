@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from air_executor.cli.output import note
-from air_executor.cli.quantities import show_plain
+from air_executor.cli.plain_text import show_plain
 from air_executor.core.states import TaskStatus
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import click
 from air_executor.cli import exit_codes
 from air_executor.cli.options import JobName, TaskId, base_path_option, json_option, open_client
 from air_executor.cli.output import note, print_json
-from air_executor.cli.quantities import show_plain
+from air_executor.cli.plain_text import show_plain
 
 if TYPE_CHECKING:
     from air_executor.client import AirExecutorClient, TaskView

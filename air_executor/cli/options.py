@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from air_executor.cli.quantities import parse_duration_s, parse_size_bytes
 from air_executor.config import find_base_path
+from air_executor.core.quantities import parse_duration_s, parse_size_bytes
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

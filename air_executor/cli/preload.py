@@ -12,7 +12,8 @@ import click
 from air_executor.cli import exit_codes
 from air_executor.cli.options import base_path_option, json_option, open_client
 from air_executor.cli.output import format_table, print_json, print_lines
-from air_executor.cli.quantities import show_instant, show_plain, show_size
+from air_executor.cli.plain_text import show_instant, show_plain
+from air_executor.core.quantities import show_size
 
 if TYPE_CHECKING:
     from air_executor.core.preload import Learned

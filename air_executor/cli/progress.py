@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from air_executor.cli.quantities import show_duration
 from air_executor.core.progress import ENDED_STATUSES, Rate, count_ended
+from air_executor.core.quantities import show_duration
 from air_executor.core.states import TaskStatus
 
 if TYPE_CHECKING:

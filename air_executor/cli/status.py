@@ -97,7 +97,7 @@ def _job_lines(client: AirExecutorClient, name: str) -> list[str]:
     import sys
 
     from air_executor.cli.job_table import describe_job
-    from air_executor.cli.quantities import show_plain, split_error
+    from air_executor.cli.plain_text import show_plain, split_error
 
     lines = describe_job(client.job(name))
     tasks = _unsuccessful(client, name)

@@ -11,8 +11,9 @@ import click
 
 from air_executor.cli.options import JobName, base_path_option, json_option, open_client
 from air_executor.cli.output import format_table, print_json
-from air_executor.cli.quantities import show_command, show_duration, show_plain
+from air_executor.cli.plain_text import show_command, show_plain
 from air_executor.cli.watching import show, watch_option
+from air_executor.core.quantities import show_duration
 from air_executor.core.states import TaskStatus
 
 if TYPE_CHECKING:

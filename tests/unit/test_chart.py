@@ -88,7 +88,7 @@ def test_a_running_job_is_drawn_until_now_with_all_that_happened() -> None:
     text = words(figure)
     assert "Air-Executor Progress: job" in text
     assert "working | " in text
-    assert "1 of 5 tasks completed  ·  1 failed  ·  1 not run  ·  1 running  ·  1 min 00 s" in text
+    assert "1 of 5 tasks completed  ·  1 failed  ·  1 not run  ·  1 running  ·  1m 00s" in text
     assert "now" in text
     drawn = lines(figure)
     assert drawn["Total (may grow)"][-1] == 5
@@ -101,7 +101,7 @@ def test_a_running_job_is_drawn_until_now_with_all_that_happened() -> None:
 def test_a_job_that_is_over_is_drawn_until_its_end() -> None:
     done = [record(n, TaskStatus.COMPLETED, n, n + 1) for n in range(20)]
     figure = draw_chart(job(JobState.COMPLETED), done, at(10_000))
-    assert "20 of 20 tasks completed  ·  30.0 s  ·  40.0 tasks/min" in words(figure)
+    assert "20 of 20 tasks completed  ·  30s  ·  40.0 tasks/min" in words(figure)
     assert "now" not in words(figure)
     assert lines(figure).keys() == {"Completed", "Total"}
 

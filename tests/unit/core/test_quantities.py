@@ -2,15 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from air_executor.cli.quantities import (
-    parse_duration_s,
-    parse_size_bytes,
-    show_command,
-    show_duration,
-    show_plain,
-    show_size,
-    split_error,
-)
+from air_executor.core.quantities import parse_duration_s, parse_size_bytes, show_duration, show_size
 
 
 @pytest.mark.parametrize(
@@ -51,13 +43,3 @@ def test_durations_are_shown_in_two_units(seconds: float, text: str) -> None:
 
 def test_sizes_are_shown_with_a_unit() -> None:
     assert [show_size(size) for size in (12, 1536, 3 * 1024**3)] == ["12 B", "1.5 KiB", "3.0 GiB"]
-
-
-def test_a_terminal_is_not_told_what_to_do() -> None:
-    assert show_plain("a\x1b[2Jb\nc") == "a\\x1b[2Jb\\nc"
-    assert show_command("echo", ("a b", "\x07")) == "echo 'a b' '\\x07'"
-
-
-def test_an_error_is_split_into_cause_and_quoted_lines() -> None:
-    assert split_error("exit code 1; last lines: one\ntwo") == ("exit code 1", ["one", "two"])
-    assert split_error(None) == ("", [])

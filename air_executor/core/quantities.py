@@ -1,10 +1,8 @@
-"""Durations, sizes and commands as people write and read them."""
+"""Durations and sizes as people write and read them. Pure."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from datetime import datetime
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw]?)+")
@@ -57,28 +55,3 @@ def show_size(size_bytes: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
-
-
-def show_instant(instant: datetime) -> str:
-    """Return an instant in local time, to the second."""
-    return f"{instant.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def show_command(command: str, args: tuple[str, ...]) -> str:
-    """Return a command line that a shell would split alike, in one line."""
-    return show_plain(shlex.join((command, *args)))
-
-
-def show_plain(text: str) -> str:
-    """Return text in one line without what a terminal would obey."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def split_error(error: str | None) -> tuple[str, list[str]]:
-    """Return the cause that an error names, in a line, and the last lines of output that it quotes."""
-    cause, _, quoted = (error or "").partition("; last lines: ")
-    return show_plain(cause.strip()), [show_plain(line) for line in quoted.splitlines()]
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
