@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import Any
 
 _log = logging.getLogger(__name__)
 _RUNNER = "TriggerRunner"
 _LOOP = "arun"
 _SEND = "sync_state_to_supervisor"
+_QUEUES = ("events", "failed_triggers")
+"""What the method takes along."""
 _found: dict[asyncio.AbstractEventLoop, Any] = {}
 
 
@@ -24,11 +27,18 @@ async def send_events() -> None:
         _found.clear()
         _found[loop] = _find_runner()
     runner = _found[loop]
+    # Another trigger's call may have taken ours along.
+    if runner is None or not runner.events:
+        return
+    queues = [queue for name in _QUEUES if isinstance(queue := getattr(runner, name, None), deque)]
+    before = [tuple(queue) for queue in queues]
     try:
-        # Another trigger's call may have taken ours along.
-        if runner is not None and runner.events:
-            await getattr(runner, _SEND)([])
+        await getattr(runner, _SEND)([])
     except Exception as error:
+        # It may have taken them out before it failed, also those of other triggers: back, for Airflow's own next second.
+        for queue, entries in zip(queues, before, strict=True):
+            kept = {id(entry) for entry in queue}
+            queue.extendleft(entry for entry in reversed(entries) if id(entry) not in kept)
         _log.debug("Airflow sends the event at its own time: %s", error)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -290,12 +291,18 @@ class TriggerRunner:
     """As much of Airflow's as is called."""
 
     def __init__(self) -> None:
-        self.events: list[object] = []
+        self.events: deque[object] = deque()
+        self.failed_triggers: deque[object] = deque()
         self.sent: list[object] = []
 
     async def sync_state_to_supervisor(self, finished_ids) -> None:
-        self.sent += self.events
-        self.events = []
+        taken = [*self.events, *self.failed_triggers]
+        self.events.clear()
+        self.failed_triggers.clear()
+        await self.asend(taken)
+
+    async def asend(self, entries) -> None:
+        self.sent += entries
 
     async def arun(self, trigger) -> None:
         async for event in trigger.run():
@@ -319,6 +326,25 @@ def test_airflow_that_has_changed_sends_at_its_own_time(client, monkeypatch):
     asyncio.run(runner.arun(make(client)))
 
     assert len(runner.events) == 1
+
+
+def test_events_that_airflow_took_and_could_not_send_are_sent_at_its_own_time(client, monkeypatch):
+    write_job(client, "job", JobState.COMPLETED, DONE)
+    runner = TriggerRunner()
+    runner.events.append("another trigger's event")
+    runner.failed_triggers.append("another trigger's failure")
+
+    async def fail(of, entries):
+        of.events.append("one that came meanwhile")
+        raise RuntimeError("no answer")
+
+    monkeypatch.setattr(TriggerRunner, "asend", fail)
+
+    asyncio.run(runner.arun(make(client)))
+
+    first, ours, last = runner.events
+    assert (first, ours.payload, last) == ("another trigger's event", {"job_name": "job"}, "one that came meanwhile")
+    assert list(runner.failed_triggers) == ["another trigger's failure"]
 
 
 def test_the_runner_that_is_looked_for_is_airflows():
