@@ -12,6 +12,7 @@ import click
 
 from air_executor.cli.options import base_path_option, open_client
 from air_executor.cli.output import note
+from air_executor.core.addresses import is_loopback
 from air_executor.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ def serve(
     from air_executor.web.app import make_app
     from air_executor.web.bearer import FILE_NAME, find_token
     from air_executor.web.feeds import Feeds
-    from air_executor.web.listening import is_loopback
     from air_executor.web.server import run_server
 
     if no_token and socket_path is None:

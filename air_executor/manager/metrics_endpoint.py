@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from air_executor.core.addresses import is_loopback
 from air_executor.manager.metrics_connection import Connection
-from air_executor.manager.metrics_page import PATH, Render, is_loopback
+from air_executor.manager.metrics_page import PATH, Render
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

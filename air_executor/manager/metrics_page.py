@@ -8,6 +8,8 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from air_executor.core.addresses import is_loopback
+
 _log = logging.getLogger(__name__)
 
 PATH = "/metrics"
@@ -60,14 +62,6 @@ def is_own_host(host: str, bound_host: str) -> bool:
     except ValueError:
         return name in {"localhost", bound_host.lower(), *(() if is_loopback(bound_host) else (_machine(),))}
     return address.is_loopback or not is_loopback(bound_host)
-
-
-def is_loopback(host: str) -> bool:
-    """Claim that only this machine reaches a host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _without_port(host: str) -> str:

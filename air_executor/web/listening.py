@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import os
 import socket
 import stat
@@ -14,16 +13,6 @@ from pathlib import Path
 from air_executor.errors import ConfigurationError
 
 _BACKLOG = 128
-
-
-def is_loopback(host: str) -> bool:
-    """Claim that only this machine reaches this address; of names only `localhost` is known to."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def listen_on_port(host: str, port: int) -> socket.socket:

@@ -6,19 +6,7 @@ from pathlib import Path
 import pytest
 
 from air_executor.errors import ConfigurationError
-from air_executor.web.listening import is_loopback, listen_on_port, listening_on_file
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize(
-    "host", ["0.0.0.0", "::", "192.168.0.1", "example.org", "127.0.0.1.example.org", "", "2130706433"]
-)
-def test_what_others_may_reach(host: str) -> None:
-    assert not is_loopback(host)
+from air_executor.web.listening import listen_on_port, listening_on_file
 
 
 def test_a_port_that_is_taken_and_an_address_that_is_not_ours() -> None:
