@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from air_executor.core.progress import Progress
-from air_executor.core.timeline import TimedTask, trace
+from air_executor.core.timeline import TimedTask, pick_evenly, trace
 
 MAX_POINTS = 200
 Point = dict[str, Any]
@@ -30,19 +30,11 @@ class ProgressHistory:
         self._points.append(point)
         if len(self._points) > MAX_POINTS:
             # The first and the newest stay.
-            self._points = thin(self._points, MAX_POINTS // 2)
+            self._points = pick_evenly(self._points, MAX_POINTS // 2)
 
     def points(self) -> list[Point]:
         """Return the points."""
         return list(self._points)
-
-
-def thin(points: Sequence[Point], most: int) -> list[Point]:
-    """Return at most `most` of the points, evenly chosen, the first and the last among them."""
-    if len(points) <= most:
-        return list(points)
-    last = len(points) - 1
-    return [points[position * last // (most - 1)] for position in range(most)]
 
 
 def reconstruct(tasks: Iterable[TimedTask]) -> list[Point]:
@@ -54,7 +46,7 @@ def reconstruct(tasks: Iterable[TimedTask]) -> list[Point]:
         _point(moment.at, moment.total, moment.completed, moment.running, moment.failed, moment.pending)
         for moment in trace(tasks)
     ]
-    return thin(points, MAX_POINTS)
+    return pick_evenly(points, MAX_POINTS)
 
 
 def _point(at: datetime, total: int, completed: int, running: int, failed: int, pending: int) -> Point:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from air_executor.core.states import TaskStatus
+
+T = TypeVar("T")
 
 _ENDED_UNRUN = (TaskStatus.CANCELLED, TaskStatus.SKIPPED)
 
@@ -101,3 +103,14 @@ def thin(moments: list[Moment], most: int) -> list[Moment]:
             kept.append(moment)
             newest = part
     return [*kept, moments[-1]]
+
+
+def pick_evenly(items: Sequence[T], most: int) -> list[T]:
+    """Return at most `most` of the items, in equal steps, the first and the last among them.
+
+    :param most: at least 2.
+    """
+    if len(items) <= most:
+        return list(items)
+    last = len(items) - 1
+    return [items[position * last // (most - 1)] for position in range(most)]

@@ -10,6 +10,7 @@ from enum import Enum
 
 from air_executor.client import JobView, TaskView
 from air_executor.core.states import JobState, TaskStatus
+from air_executor.core.timeline import pick_evenly
 from air_executor.errors import InvalidNameError
 from air_executor.web.answers import TaskSpan, Timeline, show_labels
 
@@ -95,7 +96,10 @@ def count_statuses(tasks: Iterable[TaskView]) -> dict[str, int]:
 
 
 def make_timeline(tasks: Iterable[TaskView], limit: int) -> Timeline:
-    """Return the tasks that started, in order of start; of more than `limit` the first, the last, and evenly between."""
+    """Return the tasks that started, in order of start; of more than `limit` the first, the last, and evenly between.
+
+    :param limit: at least 2.
+    """
     spans = [
         TaskSpan(
             id=task.id,
@@ -108,11 +112,7 @@ def make_timeline(tasks: Iterable[TaskView], limit: int) -> Timeline:
         if task.started_at is not None
     ]
     spans.sort(key=lambda span: span.started_at)
-    total = len(spans)
-    if total > limit:
-        step = (total - 1) / max(limit - 1, 1)
-        spans = [spans[round(number * step)] for number in range(limit)]
-    return Timeline(tasks=spans, total=total)
+    return Timeline(tasks=pick_evenly(spans, limit), total=len(spans))
 
 
 def _split_label(label: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from air_executor.airflow.progress_history import MAX_POINTS, ProgressHistory, reconstruct, thin
+from air_executor.airflow.progress_history import MAX_POINTS, ProgressHistory, reconstruct
 from air_executor.airflow.progress_report import TaskGlance
 from air_executor.core.progress import measure_progress
 from air_executor.core.states import JobState, TaskStatus
@@ -55,15 +55,6 @@ def test_history_stays_bounded_and_keeps_its_ends():
     assert (points[0]["completed"], points[-1]["completed"]) == (0, 9_999)
     completed = [point["completed"] for point in points]
     assert completed == sorted(completed)
-
-
-def test_thinning_keeps_first_and_last():
-    points = [{"n": n} for n in range(1000)]
-
-    kept = thin(points, 7)
-
-    assert (len(kept), kept[0], kept[-1]) == (7, {"n": 0}, {"n": 999})
-    assert thin(points[:3], 7) == points[:3]
 
 
 def test_course_is_told_by_tasks_alone():

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from air_executor.core.states import TaskStatus
-from air_executor.core.timeline import Moment, thin, trace
+from air_executor.core.timeline import Moment, pick_evenly, thin, trace
 from tests.support.jobs import T0, at
 
 COMPLETED, FAILED, RUNNING = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.RUNNING
@@ -79,3 +79,12 @@ def test_thinned_moments_keep_beginning_end_order_and_the_most_that_ran() -> Non
 def test_many_changes_in_no_time_are_thinned_too() -> None:
     moments = [Moment(T0, number, 0, 0, 0, 0) for number in range(10)]
     assert thin(moments, 5)[-1] == moments[-1]
+
+
+def test_thinning_keeps_first_and_last() -> None:
+    points = [{"n": n} for n in range(1000)]
+
+    kept = pick_evenly(points, 7)
+
+    assert (len(kept), kept[0], kept[-1]) == (7, {"n": 0}, {"n": 999})
+    assert pick_evenly(points[:3], 7) == points[:3]
