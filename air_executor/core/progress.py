@@ -27,9 +27,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int
     percent: float
     """Ended tasks of 100, rounded down to a tenth: 100 only when all have ended."""
-    tasks_per_s: float | None = None
+    tasks_per_s: float | None
     """Ends per second over the last seconds; None while too little is known."""
-    time_left_s: float | None = None
+    time_left_s: float | None
     """What the tasks known now take at that rate; None while too little is known or nothing is left."""
 
     @property

@@ -53,21 +53,9 @@ class JobList(msgspec.Struct, frozen=True, kw_only=True):
     """How many there are by state if `state` were left out."""
 
 
-class JobProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class JobProgress(Progress, frozen=True, kw_only=True):
     """How far a job is, and its tasks."""
 
-    job_name: str
-    state: JobState
-    total_tasks: int
-    completed: int
-    running: int
-    failed: int
-    pending: int
-    cancelled: int
-    skipped: int
-    percent: float
-    tasks_per_s: float | None
-    time_left_s: float | None
     error: str | None
     tasks: list[TaskView] | msgspec.UnsetType = msgspec.UNSET
     """The elements of tasks.json; left out with `tasks=false`."""
