@@ -102,9 +102,9 @@ def test_job_that_is_gone_fires_too_so_that_a_worker_can_say_so(client, ends_the
 
 @pytest.mark.parametrize("awaits", [False, True])
 def test_base_path_that_the_triggerer_does_not_see_is_missing_and_not_made(tmp_path, told, awaits):
-    (event,) = asyncio.run(
-        fire(AirExecutorJobTrigger(job_name="job", base_path=str(tmp_path / "elsewhere"), who=WHO, awaits_start=awaits))
-    )
+    trigger = AirExecutorJobTrigger(job_name="job", base_path=str(tmp_path / "elsewhere"), who=WHO, awaits_start=awaits)
+
+    (event,) = asyncio.run(asyncio.wait_for(fire(trigger), 5))
 
     assert event.payload == MISSING
     assert not (tmp_path / "elsewhere").exists()
