@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 
 from air_executor.core.events import (
     Event,
@@ -19,6 +19,8 @@ from air_executor.core.job import Job
 from air_executor.core.states import TaskStatus
 from air_executor.core.task import TASK_STATE_FIELDS
 
+_TASKS_PER_RECORD = 1000
+
 
 def snapshot(job: Job) -> Iterator[Event]:
     """Yield events which, applied to nothing, give a job that goes on exactly as this one."""
@@ -33,7 +35,10 @@ def snapshot(job: Job) -> Iterator[Event]:
         is_snapshot=True,
     )
     for created_at, group in groupby(job.tasks.values(), key=lambda task: task.created_at):
-        yield TasksQueued(at=created_at, tasks=tuple(task.spec for task in group))
+        # In portions: a record of very many tasks would be in memory several times while it is written.
+        specs = (task.spec for task in group)
+        while portion := tuple(islice(specs, _TASKS_PER_RECORD)):
+            yield TasksQueued(at=created_at, tasks=portion)
     for task in job.tasks.values():
         if task.status is not TaskStatus.PENDING or task.attempt:
             state = {field: getattr(task, field) for field in TASK_STATE_FIELDS}
