@@ -261,6 +261,15 @@ def _report(verb: str, *arguments: Any, **options: Any) -> None:
         return
 
 
+def find_import_limit_s() -> float:
+    """Return for how long a DAG file may be imported, in seconds; 0 means for ever. A policy may say otherwise for a file."""
+    try:
+        return conf.getfloat("core", "dagbag_import_timeout", fallback=30.0)
+    except Exception:
+        # A value that is no number: Airflow tells of it where it reads it.
+        return 30.0
+
+
 def find_supervised_classes() -> Sequence[type]:
     """Return the classes of Airflow that watch a forked process in a selector loop."""
     found = (

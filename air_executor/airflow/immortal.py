@@ -82,6 +82,23 @@ def make_all_immortal() -> int:
             gc.enable()
 
 
+def make_new_immortal() -> int:
+    """Make what is not frozen immortal, and all that it refers to: for a fork that has loaded more. Returns how many objects.
+
+    :raises RuntimeError: as `make_all_immortal`.
+    """
+    reason = why_not()
+    if reason is not None:
+        raise RuntimeError(reason)
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _spread(gc.get_objects())
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _spread(waiting: list[Any]) -> int:
     counts = _all_memory()
     count_of, referents_of = sys.getrefcount, gc.get_referents

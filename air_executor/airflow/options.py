@@ -136,6 +136,27 @@ OPTION_DESCRIPTIONS = (
         "Memory that all learned modules may take together, in bytes or with K, M, G or T. 0 means no limit.",
     ),
     OptionDescription(
+        "dag_templates",
+        "boolean",
+        "False",
+        "Parse each DAG file once for many of its tasks, in a process of its own from which these are then forked, as long "
+        "as nothing has changed that the parse has read. `air-executor preload status` tells which files are ruled out, and "
+        "why. A DAG may ask for it, or against it, by itself: "
+        '`default_args={"executor_config": {"air_executor": {"dag_template": True}}}`.',
+    ),
+    OptionDescription(
+        "dag_template_max_age",
+        "float",
+        "30",
+        "Seconds for which the parse of a DAG file may serve its tasks. 0 turns templates off for all.",
+    ),
+    OptionDescription(
+        "dag_template_memory_limit",
+        "string",
+        "256M",
+        "Memory that the parse of one DAG file may take to be kept, in bytes or with K, M, G or T. 0 means no limit.",
+    ),
+    OptionDescription(
         "queue_environments",
         "string",
         "",
@@ -197,6 +218,9 @@ class Options:
     preload_allow: tuple[str, ...]
     preload_deny: tuple[str, ...]
     preload_memory_limit_bytes: int | None
+    dag_templates: bool
+    dag_template_max_age_s: float
+    dag_template_memory_limit_bytes: int | None
     queue_environments: dict[str, str]
     """Path of an interpreter by queue."""
     immortal_objects: bool
@@ -225,6 +249,9 @@ def read_options(read: ReadOption, environ: dict[str, str] | Any) -> Options:
         preload_allow=_parse_modules(read, "preload_allow"),
         preload_deny=_parse_modules(read, "preload_deny"),
         preload_memory_limit_bytes=_parse_size(read, "preload_memory_limit"),
+        dag_templates=_parse_boolean(read, "dag_templates"),
+        dag_template_max_age_s=_parse_number(read, "dag_template_max_age"),
+        dag_template_memory_limit_bytes=_parse_size(read, "dag_template_memory_limit"),
         queue_environments=_parse_environments(read, "queue_environments"),
         immortal_objects=_parse_boolean(read, "immortal_objects"),
         prompt_exit=_parse_boolean(read, "prompt_exit"),

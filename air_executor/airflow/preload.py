@@ -82,7 +82,17 @@ MODULES = (
 """Found by listing what task processes of the standard operators imported on 3.1, 3.2 and 3.3. Not all exist in all."""
 
 
-def load(learned: LearnedPreload | None = None) -> WorkloadRunner:
+def read_own_options() -> Options:
+    """Read the options from Airflow's configuration.
+
+    :raises ConfigurationError: one has a value that it cannot have.
+    """
+    from air_executor.airflow.options import read_options
+
+    return read_options(_read_setting, os.environ)
+
+
+def load(options: Options, learned: LearnedPreload | None = None) -> WorkloadRunner:
     """Load everything and return what runs workloads.
 
     A step that fails is reported on stderr and left out: the runners then do it themselves.
@@ -91,11 +101,9 @@ def load(learned: LearnedPreload | None = None) -> WorkloadRunner:
     :raises ImportError: Airflow itself cannot be imported.
     :raises SystemExit: what was learned cannot be loaded after all.
     """
-    from air_executor.airflow.options import read_options
     from air_executor.airflow.runner import WorkloadRunner
     from air_executor.airflow.supervision import Supervision
 
-    options = read_options(_read_setting, os.environ)
     supervision = Supervision(prompt=options.prompt_exit)
     for name, step in _list_steps(options, learned):
         _try(name, step)
@@ -133,13 +141,18 @@ def _list_steps(options: Options, learned: LearnedPreload | None) -> list[tuple[
         steps.append(("load listeners", compat.load_listeners))
     if learned is not None:
         steps.append(("load what tasks import", lambda: learned.load(options, _read_setting)))
+    if options.preload:
+        steps.append(("rehearse logging", _rehearse_logging))
     # Late: what libraries say while they are imported is nobody's news.
-    steps.append(("set up logging", _set_up_logging))
+    steps.append(("set up logging", set_up_logging))
     if options.preload:
         steps += [
             ("rehearse parsing", _rehearse_parsing),
             ("rehearse requests", _rehearse_requests),
         ]
+        if options.preload_listeners:
+            # A task asks for plugins: where they are not to be loaded here, none is rehearsed.
+            steps.append(("rehearse a task", _rehearse_task))
     return steps
 
 
@@ -163,9 +176,13 @@ def _import_modules() -> None:
                 continue
 
 
-def _set_up_logging() -> None:
-    from airflow.sdk.log import configure_logging
+def set_up_logging() -> None:
+    """Have what is logged in this process and its forks go to standard error, until a task has its supervisor."""
+    from airflow.sdk.log import configure_logging, reset_logging
 
+    reset_logging()  # type: ignore[no-untyped-call] # Airflow's
+    # It does nothing for what it was called with before, whatever it was called with since.
+    getattr(configure_logging, "cache_clear", lambda: None)()
     # Standard error is the attempt's log in a runner, and the manager's log here.
     configure_logging(json_output=True, output=sys.stderr.buffer)
 
@@ -205,6 +222,18 @@ def _rehearse_requests() -> None:
     from air_executor.airflow import rehearsal
 
     rehearsal.rehearse_requests()
+
+
+def _rehearse_logging() -> None:
+    from air_executor.airflow import rehearsal
+
+    rehearsal.rehearse_logging()
+
+
+def _rehearse_task() -> None:
+    from air_executor.airflow import rehearsal_task
+
+    rehearsal_task.rehearse_task()
 
 
 def _dispose_orm() -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,15 +59,22 @@ class ProcessState:
         """Look at this process."""
         return cls(_list_descriptors(), _list_shared(), dict(os.environ))
 
-    def find_objection(self) -> Objection | None:
-        """Compare with this process as it is now. Threads are another question: some end at a fork, see `count_threads`."""
+    def find_objection(self, besides: Collection[str] = ()) -> Objection | None:
+        """Compare with this process as it is now. Threads are another question: some end at a fork, see `count_threads`.
+
+        :param besides: names of shared things that may have changed.
+        """
         for number, target in _list_descriptors().items():
             if self.descriptors.get(number) != target and not _is_harmless(number, target):
                 return Objection("descriptor", f"it leaves {_name_descriptor(target)} open")
         if has_children():
             return Objection("process", "it leaves a process running")
         now = _list_shared()
-        changed = [name for name, value in self.shared.items() if now[name] is not value and now[name] != value]
+        changed = [
+            name
+            for name, value in self.shared.items()
+            if now[name] is not value and now[name] != value and name not in besides
+        ]
         if changed:
             return Objection("state", f"it changes {', '.join(changed[:3])} of the whole process")
         # Names only: values may be secrets.

@@ -7,19 +7,19 @@ no server is asked.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-_DAG_ID = "air_executor_rehearsal"
-_NOWHERE = "http://127.0.0.1:1/"
-_ROUNDS = 3
+from air_executor.airflow import compat, rehearsal_server, rehearsal_stage
+
+DAG_ID = "air_executor_rehearsal"
+ROUNDS = 3
 """The interpreter specialises what it has run more than once."""
 
 _DAG_FILE = f"""
@@ -27,12 +27,10 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG, chain, dag, task
 
-with DAG("{_DAG_ID}", schedule=None):
+with DAG("{DAG_ID}", schedule=None):
     chain(*(BashOperator(task_id=f"bash_{{number}}", bash_command="echo {{{{ ds }}}}") for number in range(8)))
-    PythonOperator(task_id="python", python_callable=print)
+    PythonOperator(task_id="python", python_callable=lambda: 1)
 
-@dag("{_DAG_ID}_decorated", schedule="@daily")
-def decorated():
     @task
     def first():
         return 1
@@ -43,25 +41,43 @@ def decorated():
 
     second(first())
 
+@dag("{DAG_ID}_decorated", schedule="@daily")
+def decorated():
+    @task
+    def alone():
+        return 1
+
+    alone()
+
 decorated()
 """
 
 
+def write_dag_file(directory: Path) -> Path:
+    """Write a small DAG file; return its path."""
+    path = directory / "rehearsal.py"
+    path.write_text(_DAG_FILE)
+    return path
+
+
 def rehearse_parsing() -> None:
     """Read a small DAG file and render one of its templates, a few times."""
-    with tempfile.TemporaryDirectory(prefix="air-executor-") as directory, _quiet():
-        path = Path(directory) / "rehearsal.py"
-        path.write_text(_DAG_FILE)
-        for _ in range(_ROUNDS):
-            dag = _read(path)
-            if dag is None:
-                # A policy of this site may refuse it.
-                break
-            task = dag.get_task("bash_0")
-            task.render_template(task.bash_command, {"ds": "2000-01-01"}, dag.get_template_env())
-    # What was read is no module of anybody.
-    for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == str(path)]:
-        del sys.modules[name]
+    rehearsal_stage.perform(_parse)
+
+
+def _parse(directory: Path) -> None:
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    path = write_dag_file(directory)
+    for _ in range(ROUNDS):
+        # Reads settings; what it makes of them, bundles of this site, is asked for nothing.
+        DagBundlesManager()  # type: ignore[no-untyped-call] # Airflow's
+        dag = _read(path)
+        if dag is None:
+            # A policy of this site may refuse it.
+            break
+        task = dag.get_task("bash_0")
+        task.render_template(task.bash_command, {"ds": "2000-01-01"}, dag.get_template_env())
 
 
 def _read(path: Path) -> Any:
@@ -70,45 +86,42 @@ def _read(path: Path) -> Any:
     except ImportError:
         from airflow.models.dagbag import DagBag
 
-        return DagBag(str(path), include_examples=False).dags.get(_DAG_ID)
-    return BundleDagBag(str(path), bundle_path=path.parent, bundle_name="rehearsal").dags.get(_DAG_ID)
+        return DagBag(str(path), include_examples=False).dags.get(DAG_ID)
+    return BundleDagBag(str(path), bundle_path=path.parent, bundle_name="rehearsal").dags.get(DAG_ID)
 
 
 def rehearse_requests() -> None:
-    """Say that a task lives and has ended to a client whose requests go nowhere, and read answers that nobody sent."""
-    import httpcore
-    import httpx
+    """Say that a task lives and has ended to a server that does not exist, and read its answers."""
+    rehearsal_stage.perform(_ask)
+
+
+def _ask(_: Path) -> None:
     from airflow.sdk.api.client import Client
 
     task_instance_id = uuid.uuid4()
-    nowhere = httpx.MockTransport(lambda _: httpx.Response(204))
-    with Client(base_url=_NOWHERE, token="", transport=nowhere) as client, _quiet():
-        for _ in range(_ROUNDS):
+    for _round in range(ROUNDS):
+        compat.find_execution_api_url()
+        # What each supervisor makes for itself; this one asks nothing.
+        Client(base_url=rehearsal_server.NOWHERE, token="").close()
+        with rehearsal_server.connected_client() as client:
             client.task_instances.heartbeat(task_instance_id, os.getpid())
             client.task_instances.finish(
                 task_instance_id, "failed", datetime.now(tz=timezone.utc), rendered_map_index=None
             )
-    answers = [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"] * _ROUNDS
-    with httpcore.ConnectionPool(network_backend=httpcore.MockBackend(answers)) as pool:
-        for _ in range(_ROUNDS):
-            pool.request("POST", _NOWHERE, headers={"Content-Type": "application/json"}, content=b"{}")
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Send what is printed and logged to nowhere, whoever holds which stream."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [(number, os.dup(number)) for number in (1, 2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def rehearse_logging() -> None:
+    """Set up logging as task processes do. Before this process sets up its own: only then nothing of it remains."""
+    from airflow.sdk import log
+
+    reset: Callable[[], None] = log.reset_logging
+    # Not the function that remembers for which streams it was called.
+    configure = getattr(log.configure_logging, "__wrapped__", log.configure_logging)
+    excepthook = sys.excepthook
     try:
-        for number, _ in kept:
-            os.dup2(nowhere, number)
-        yield
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for _ in range(ROUNDS):
+            reset()
+            configure(json_output=True, output=io.BytesIO(), sending_to_supervisor=True)
     finally:
-        for number, copy in kept:
-            os.dup2(copy, number)
-            os.close(copy)
-        os.close(nowhere)
+        sys.excepthook = excepthook
+        reset()

@@ -5,12 +5,20 @@ It imports first and serves then, in one thread and without open connections, so
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from air_executor.process.fork_server import parse_arguments, serve_channel
 from air_executor.process.runner import ForkRunner
+
+if TYPE_CHECKING:
+    from air_executor.airflow.dag_templates import DagTemplates
+    from air_executor.airflow.learned_preload import GenerationRequest
+    from air_executor.airflow.options import Options
+    from air_executor.core.preload import TemplateNote
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,9 +32,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from air_executor.airflow import preload
 
-    run_workload = preload.load(LearnedPreload(request) if request is not None else None)
+    learned = LearnedPreload(request) if request is not None else None
+    options = preload.read_own_options()
+    run_workload = preload.load(options, learned)
     _set_title()
-    return serve_channel(server_arguments, ForkRunner(run_workload))
+    return serve_channel(server_arguments, ForkRunner(run_workload), _plan_templates(options, request))
+
+
+def _plan_templates(options: Options, request: GenerationRequest | None) -> DagTemplates:
+    from air_executor.airflow import preload
+    from air_executor.airflow.compat import find_import_limit_s
+    from air_executor.airflow.dag_templates import DagTemplates
+
+    def note(notes: list[TemplateNote]) -> None:
+        # Nothing depends on it but what people are shown.
+        with contextlib.suppress(OSError):
+            if request is not None:
+                request.files.write_templates(request.name, notes)
+
+    return DagTemplates(options, import_limit_s=find_import_limit_s(), set_up_logging=preload.set_up_logging, note=note)
 
 
 def _set_title() -> None:

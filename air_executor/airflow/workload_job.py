@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from air_executor.airflow import compat, job_names
+from air_executor.airflow.executor_config import read_executor_config
 from air_executor.core.specs import JobOptions, JobSpec, TaskSpec
 
 TASK_ID = "airflow-task"
@@ -23,7 +24,10 @@ class WorkloadJob:
 
 
 def make_job(workload: Any, *, environment: str, memory_limit_bytes: int | None) -> WorkloadJob:
-    """Make the job that runs `workload` with the interpreter and variables saved as `environment`."""
+    """Make the job that runs `workload` with the interpreter and variables saved as `environment`.
+
+    :raises ConfigurationError: what its DAG says to this executor cannot be understood.
+    """
     kind = compat.get_kind(workload)
     labels, prefix, priority = _describe(kind, workload)
     words = tuple(labels[name] for name in ("dag_id", "task_id", "run_id") if labels.get(name))
@@ -33,6 +37,7 @@ def make_job(workload: Any, *, environment: str, memory_limit_bytes: int | None)
         args=words or (prefix,),
         runner="airflow",
         workload=WORKLOAD_FILE,
+        env=read_executor_config(workload).variables(),
         memory_limit_bytes=memory_limit_bytes,
     )
     spec = JobSpec(

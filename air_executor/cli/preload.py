@@ -16,7 +16,7 @@ from air_executor.cli.plain_text import show_instant, show_plain
 from air_executor.core.quantities import show_size
 
 if TYPE_CHECKING:
-    from air_executor.core.preload import Learned
+    from air_executor.core.preload import Learned, TemplateNote
     from air_executor.store.learned import LearnedFiles
 
 _MOST_NAMES = 10
@@ -139,6 +139,18 @@ def _describe(digest: str, files: LearnedFiles, learned: Learned) -> dict[str, A
         "waiting": waiting,
         "seen": {name: learned.seen[name].attempts for name in seen},
         "trial": None if trial is None else {"ended_at": trial.ended_at, "error": trial.error},
+        "dag_templates": [
+            {
+                "bundle": note.bundle,
+                "version": note.version,
+                "path": note.path,
+                "reason": note.reason,
+                "parse_s": note.seconds,
+                "memory_bytes": note.memory_bytes,
+                "at": note.at,
+            }
+            for note in files.read_templates()
+        ],
     }
 
 
@@ -176,6 +188,25 @@ def _show(digest: str, files: LearnedFiles, learned: Learned) -> Iterator[str]:
         yield f"  last trial: {outcome}, {show_instant(learned.trial.ended_at)}"
     if not (learned.loaded or learned.denied or learned.seen):
         yield "  nothing was learned yet"
+    yield from _show_templates(files.read_templates())
+
+
+def _show_templates(notes: list[TemplateNote]) -> Iterator[str]:
+    serving = [
+        (_name(note), f"{note.seconds:.2f} s", show_size(note.memory_bytes)) for note in notes if not note.reason
+    ]
+    ruled_out = [(_name(note), show_plain(note.reason)) for note in notes if note.reason]
+    if serving:
+        yield "  DAG files that are parsed for many tasks at once:"
+        yield from _indent(format_table(("FILE", "PARSE", "MEMORY"), serving, sys.stdout))
+    if ruled_out:
+        yield "  DAG files that each task parses itself:"
+        yield from _indent(format_table(("FILE", "REASON"), ruled_out, sys.stdout))
+
+
+def _name(note: TemplateNote) -> str:
+    bundle = note.bundle if note.version is None else f"{note.bundle}@{note.version}"
+    return show_plain(f"{bundle}/{note.path}")
 
 
 def _indent(lines: list[str]) -> list[str]:

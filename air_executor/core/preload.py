@@ -81,6 +81,21 @@ class Learned(msgspec.Struct, omit_defaults=True):
     trial: TrialNote | None = None
 
 
+class TemplateNote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How it stands with the template of one DAG file."""
+
+    bundle: str
+    path: str
+    """Relative to the bundle."""
+    at: datetime
+    version: str | None = None
+    reason: str | None = None
+    """Why its tasks parse it themselves; None while there is a template."""
+    seconds: float = 0.0
+    """What its parse took."""
+    memory_bytes: int = 0
+
+
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the process of one task imported beyond what its warm parent had."""
 

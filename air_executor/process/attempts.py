@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Protocol
 
 from air_executor.process.attempt_log import create_attempt_log
 from air_executor.process.cgroup import AttemptCgroup, CgroupParent
@@ -25,16 +26,45 @@ class Attempt:
         self.keep_processes = keep_processes
 
 
+class Birthplace(Protocol):
+    """Where runners are born."""
+
+    def start(self, launch: Launch, inheritance: Inheritance) -> int:
+        """Start a runner, return its pid, that of a child of this process.
+
+        :raises BirthplaceLostError: nothing was started, and nothing will be.
+        :raises OSError: as `StartRunner`.
+        """
+
+    def move_on(self) -> AttemptCgroup | None:
+        """Return the cgroup in which that runner was born, with nothing inside that is not of the attempt; None without."""
+
+
+class BirthplaceLostError(OSError):
+    """A birthplace is gone: start the runner elsewhere."""
+
+
+class Here:
+    """This very process."""
+
+    def __init__(self, start_runner: StartRunner, cgroups: CgroupParent | None) -> None:
+        self.start = start_runner
+        self._cgroups = cgroups
+
+    def move_on(self) -> AttemptCgroup | None:
+        """Enter the cgroup of the next attempt, return that of the present one."""
+        return self._cgroups.move_on() if self._cgroups is not None else None
+
+
 class AttemptStarter:
     """Starts attempts for a fork server, which tells what runners must not inherit."""
 
-    def __init__(self, start_runner: StartRunner, server_fds: tuple[int, ...], cgroups: CgroupParent | None) -> None:
-        self._start_runner = start_runner
+    def __init__(self, here: Birthplace, server_fds: tuple[int, ...]) -> None:
+        self._here = here
         self._server_fds = server_fds
-        self._cgroups = cgroups
 
-    def start(self, launch: Launch) -> Attempt | NotStarted:
-        """Start one attempt. Never raises for what a launch may hold: the answer says what is wrong with it."""
+    def start(self, launch: Launch, birthplace: Birthplace | None = None) -> Attempt | NotStarted:
+        """Start one attempt, here or elsewhere. Never raises for what a launch may hold: the answer says what is wrong with it."""
         try:
             log_fd = create_attempt_log(launch.log_path)
         except FileExistsError:
@@ -42,7 +72,7 @@ class AttemptStarter:
         except (OSError, ValueError) as error:
             return _refuse(launch, f"the log {launch.log_path} cannot be created: {_reason(error)}")
         try:
-            return self._start_claimed(launch, log_fd)
+            return self._start_claimed(launch, log_fd, birthplace or self._here)
         except (OSError, ValueError) as error:
             refusal = _refuse(launch, _reason(error))
             _write_quietly(log_fd, f"air-executor: not started: {refusal.error}\n")
@@ -51,13 +81,18 @@ class AttemptStarter:
             # From here on only the runner and what it starts hold the lock.
             os.close(log_fd)
 
-    def _start_claimed(self, launch: Launch, log_fd: int) -> Attempt:
+    def _start_claimed(self, launch: Launch, log_fd: int, birthplace: Birthplace) -> Attempt:
         began_s = boot_clock_s()
-        pid = self._start_runner(launch, Inheritance(log_fd, self._server_fds))
+        inheritance = Inheritance(log_fd, self._server_fds)
+        try:
+            pid = birthplace.start(launch, inheritance)
+        except BirthplaceLostError:
+            birthplace = self._here
+            pid = birthplace.start(launch, inheritance)
         identity = identify_child(pid, began_s)
         at = time.time()
-        # Before anybody hears of the attempt: killing its cgroup would end this process while it is inside.
-        cgroup = self._cgroups.move_on() if self._cgroups is not None else None
+        # Before anybody hears of the attempt: killing its cgroup would end the birthplace while that is inside.
+        cgroup = birthplace.move_on()
         if cgroup is not None and launch.memory_limit_bytes is not None:
             # Nor before that: out of memory, the kernel could choose this process instead of the runner.
             cgroup.limit_memory(launch.memory_limit_bytes)

@@ -141,8 +141,8 @@ class CgroupParent:
     def __init__(self, home: str) -> None:
         """Create it under the directory `home`, the fork server's own cgroup, and enter. Raises OSError."""
         stat = read_stat(os.getpid())
+        self.home = home
         self.path = f"{home}/{_PREFIX}{os.getpid()}-{stat.start_ticks if stat else 0}"
-        self._home_procs = f"{home}/cgroup.procs"
         self._count = 0
         os.mkdir(self.path)
         self._has_memory_controller = _pass_on_memory_controller(home, self.path)
@@ -182,7 +182,7 @@ class CgroupParent:
 
     def _go_home(self) -> bool:
         try:
-            _write(self._home_procs, b"0")
+            _write(f"{self.home}/cgroup.procs", b"0")
         except OSError:
             return False
         return True

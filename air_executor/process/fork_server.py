@@ -18,17 +18,18 @@ from collections.abc import Sequence
 
 import msgspec
 
-from air_executor.process.attempts import AttemptStarter
+from air_executor.process.attempts import AttemptStarter, Here
 from air_executor.process.cgroup import CgroupParent, create_cgroup_parent
 from air_executor.process.channel import Channel
 from air_executor.process.descriptors import keep_descriptors_private
 from air_executor.process.identity import own_age_s
 from air_executor.process.protocol import Launch, NotStarted, Ready, Report
 from air_executor.process.reaper import Reaper
-from air_executor.process.runner import CommandRunner, StartRunner
+from air_executor.process.runner import CommandRunner, ForkRunner, StartRunner
 from air_executor.process.spool import Spool
 from air_executor.process.subreaper import become_subreaper
 from air_executor.process.sweep import STEP_PAUSE_S
+from air_executor.process.templates import TemplatePlan, Templates
 
 _LAUNCHES_PER_PASS = 16
 _SPOOL_RETRY_S = 1.0
@@ -44,8 +45,12 @@ class ForkServer:
         spool: Spool,
         start_runner: StartRunner,
         cgroups: CgroupParent | None = None,
+        plan: TemplatePlan | None = None,
     ) -> None:
-        """Take over channel and spool; call from the main thread of a process with no other thread."""
+        """Take over channel and spool; call from the main thread of a process with no other thread.
+
+        :param plan: what templates there may be; only with a `ForkRunner`.
+        """
         self._channel = channel
         self._spool = spool
         self._cgroups = cgroups
@@ -53,10 +58,22 @@ class ForkServer:
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         own_descriptors = (channel.fileno(), spool.fileno(), self._wake_read, self._wake_write)
-        self._starter = AttemptStarter(start_runner, own_descriptors, cgroups)
+        here = Here(start_runner, cgroups)
+        self._starter = AttemptStarter(here, own_descriptors)
         self._reaper = Reaper()
         self._backlog: deque[Launch] = deque()
         self._poll = select.poll()
+        self._templates: Templates | None = None
+        if plan is not None and isinstance(start_runner, ForkRunner):
+            self._templates = Templates(
+                plan,
+                start_runner.target,
+                here,
+                poll=self._poll,
+                server_fds=own_descriptors,
+                cgroups=cgroups,
+                spare=self._reaper.spare,
+            )
         self._polled_events = select.POLLIN
         self._is_listening = True
         self._was_asked_to_leave = False
@@ -75,6 +92,10 @@ class ForkServer:
             self._publish(reports)
             self._reaper.tend_orphans()
             self._reaper.remove_vacated_cgroups()
+            if self._templates is not None:
+                self._templates.tend()
+                # Those that waited come first.
+                self._backlog.extendleft(reversed(list(self._templates.take_released())))
         self._say_farewell()
 
     def _handle_signals(self) -> None:
@@ -87,10 +108,14 @@ class ForkServer:
 
     def _on_terminate(self, *_: object) -> None:
         # While runners live, leaving would lose how they end: then only SIGKILL ends this process.
-        self._was_asked_to_leave = not (self._reaper.is_busy or self._backlog)
+        self._was_asked_to_leave = not (self._reaper.is_busy or self._has_launches)
+
+    @property
+    def _has_launches(self) -> bool:
+        return bool(self._backlog) or (self._templates is not None and self._templates.has_waiting)
 
     def _is_finished(self) -> bool:
-        if self._reaper.is_busy or self._backlog or self._spool.has_pending:
+        if self._reaper.is_busy or self._has_launches or self._spool.has_pending:
             return False
         return self._was_asked_to_leave or not self._is_listening
 
@@ -102,9 +127,13 @@ class ForkServer:
             timeout_s = STEP_PAUSE_S
         elif self._spool.has_pending:
             timeout_s = _SPOOL_RETRY_S
+        elif self._templates is not None:
+            timeout_s = self._templates.timeout_s()
         for descriptor, events in self._poll.poll(None if timeout_s is None else timeout_s * 1000):
             if descriptor == self._wake_read:
                 self._drain_wake_ups()
+            elif self._templates is not None and self._templates.receive(descriptor):
+                continue
             elif events & select.POLLOUT:
                 self._channel.flush()
 
@@ -122,6 +151,8 @@ class ForkServer:
         if self._channel.has_ended:
             # Nobody is there to hear that these were started: the next manager claims them itself.
             self._backlog.clear()
+            if self._templates is not None:
+                self._templates.drop_waiting()
             self._is_listening = False
             self._poll.unregister(self._channel)
             if self._channel.fault is not None:
@@ -131,7 +162,13 @@ class ForkServer:
         # In portions, so that a burst does not keep those that have ended waiting.
         reports: list[Report] = []
         for _ in range(min(len(self._backlog), _LAUNCHES_PER_PASS)):
-            outcome = self._starter.start(self._backlog.popleft())
+            launch = self._backlog.popleft()
+            birthplace = None
+            if self._templates is not None:
+                birthplace = self._templates.route(launch)
+                if birthplace is None:
+                    continue
+            outcome = self._starter.start(launch, birthplace)
             if isinstance(outcome, NotStarted):
                 reports.append(outcome)
             else:
@@ -157,6 +194,8 @@ class ForkServer:
         while self._channel.want_write and time.monotonic() < gives_up_at:
             select.select((), (self._channel,), (), STEP_PAUSE_S)
             self._channel.flush()
+        if self._templates is not None:
+            self._templates.end()
         if self._cgroups is not None:
             self._cgroups.remove()
 
@@ -180,7 +219,7 @@ def parse_arguments(arguments: Sequence[str]) -> ServerArguments:
     return ServerArguments(int(channel_fd), spool_path, cgroups == "auto")
 
 
-def serve_channel(arguments: ServerArguments, start_runner: StartRunner) -> int:
+def serve_channel(arguments: ServerArguments, start_runner: StartRunner, plan: TemplatePlan | None = None) -> int:
     """Run a fork server in this process until it is retired; returns its exit code.
 
     The process must have one thread. Everything to be shared with runners must be loaded before.
@@ -189,7 +228,8 @@ def serve_channel(arguments: ServerArguments, start_runner: StartRunner) -> int:
     keep_descriptors_private()
     channel: Channel[Launch] = Channel(socket.socket(fileno=arguments.channel_fd), Launch)
     spool = Spool(arguments.spool_path)
-    server = ForkServer(channel, spool, start_runner, create_cgroup_parent() if arguments.use_cgroups else None)
+    cgroups = create_cgroup_parent() if arguments.use_cgroups else None
+    server = ForkServer(channel, spool, start_runner, cgroups, plan)
     # Nothing here makes reference cycles; a collection would only copy pages that forks share.
     gc.collect()
     gc.freeze()

@@ -29,8 +29,9 @@ class Orphans:
     """The fork server's children that are not runners, as seen at the last look."""
 
     def __init__(self) -> None:
-        """Remember the present children (helpers of what was preloaded), which are never touched."""
-        self._helpers = {stat.pid for stat in _children(None)}
+        """Remember the present children, helpers of what was preloaded."""
+        self.helpers = {stat.pid for stat in _children(None)}
+        """Children that are no orphans, and never touched."""
         self._orphans: dict[tuple[int, int], _Orphan] = {}
         self._kept_attempts: set[str] = set()
         self.can_look_cheaply = procfs.list_children() is not None
@@ -47,13 +48,13 @@ class Orphans:
         """Note orphans that came and forget those that went; `runners` are the pids that are not orphans."""
         listed = procfs.list_children()
         if listed is not None:
-            listed = [pid for pid in listed if pid not in runners and pid not in self._helpers]
+            listed = [pid for pid in listed if pid not in runners and pid not in self.helpers]
             if not listed:
                 self._orphans.clear()
                 return
         orphans = {}
         for stat in _children(listed):
-            if stat.pid in runners or stat.pid in self._helpers or stat.has_ended:
+            if stat.pid in runners or stat.pid in self.helpers or stat.has_ended:
                 continue
             key = (stat.pid, stat.start_ticks)
             orphans[key] = self._orphans.get(key) or _recognise(stat)

@@ -58,6 +58,11 @@ class Reaper:
         self._running[attempt.started.pid] = attempt
         self._has_children = True
 
+    def spare(self, pid: int) -> None:
+        """Take a child for no orphan, as long as it lives: it is of the fork server itself."""
+        self._orphans.helpers.add(pid)
+        self._has_children = True
+
     def take_ended(self) -> list[Ended]:
         """Reap what has exited; returns the attempts that are over by now, tree included. Never waits."""
         ended = []
@@ -69,6 +74,7 @@ class Reaper:
                 break
             if pid == 0:
                 break
+            self._orphans.helpers.discard(pid)
             attempt = self._running.pop(pid, None)
             if attempt is not None:
                 exit_record = describe_exit(attempt.tree.attempt_id, status, usage)

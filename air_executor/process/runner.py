@@ -161,7 +161,7 @@ class ForkRunner:
     """Runs `target(launch)` in a fork of this process, which must have one thread; its result is the exit code."""
 
     def __init__(self, target: Callable[[Launch], int]) -> None:
-        self._target = target
+        self.target = target
 
     def __call__(self, launch: Launch, inheritance: Inheritance) -> int:
         """Fork; returns the pid, in the parent only."""
@@ -183,7 +183,7 @@ class ForkRunner:
         code = 1
         try:
             _settle(launch, inheritance)
-            code = int(self._target(launch))
+            code = int(self.target(launch))
         except SystemExit as request:
             code = _exit_code(request)
         except BaseException:

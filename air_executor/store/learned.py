@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from air_executor.core.names import is_plain_name
-from air_executor.core.preload import Learned, Line, Report
+from air_executor.core.preload import Learned, Line, Report, TemplateNote
 from air_executor.errors import DamagedFileError
 from air_executor.store.files import create_file, decode_json, read_bytes, temporary_name, write_all
 from air_executor.store.root import Root
@@ -21,6 +21,7 @@ MOST_REPORT_BYTES = 512 * 1024
 _MOST_RECORD_BYTES = 16 * 1024 * 1024
 _MOST_LEARNED_BYTES = 32 * 1024 * 1024
 _STALE_S = 3600.0
+_TEMPLATES = ".templates.json"
 _UNFINISHED = "."
 """Reports in the making begin with it."""
 _LINES = msgspec.json.Decoder(Line)
@@ -69,6 +70,32 @@ class LearnedFiles:
         aside = self.directory / temporary_name(_UNFINISHED + "learned")
         create_file(aside, msgspec.json.encode(learned), durable=False)
         os.replace(aside, self.learned)
+
+    def write_templates(self, generation: str, notes: list[TemplateNote]) -> None:
+        """Replace what a generation says of its templates, and remove what earlier ones said.
+
+        :raises OSError: it could not be written.
+        """
+        aside = self.records / temporary_name(_UNFINISHED + "templates")
+        create_file(aside, msgspec.json.encode(notes), durable=False)
+        os.replace(aside, self.records / f"{generation}{_TEMPLATES}")
+        for path in self._list_templates():
+            if path.name != f"{generation}{_TEMPLATES}":
+                path.unlink(missing_ok=True)
+
+    def read_templates(self) -> list[TemplateNote]:
+        """Return what the generation that spoke last says of its templates."""
+        for path in self._list_templates():
+            with contextlib.suppress(OSError, DamagedFileError):
+                content, _ = read_bytes(path, _MOST_LEARNED_BYTES)
+                return decode_json(content, list[TemplateNote], path)
+        return []
+
+    def _list_templates(self) -> list[Path]:
+        with contextlib.suppress(OSError):
+            found = [path for path in self.records.iterdir() if path.name.endswith(_TEMPLATES)]
+            return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        return []
 
     def add_report(self, report: Report) -> None:
         """Leave a report for the manager; for the process of a task.
@@ -139,6 +166,8 @@ class LearnedFiles:
         :raises OSError: something could not be removed.
         """
         self.learned.unlink(missing_ok=True)
+        for path in self._list_templates():
+            path.unlink(missing_ok=True)
         for path in self._list_reports(10**6):
             path.unlink(missing_ok=True)
 

@@ -91,6 +91,10 @@ class AirflowApi:
         """Let runs of a DAG be scheduled."""
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
+    def set_variable(self, key: str, value: str) -> None:
+        """Make an Airflow Variable that is not there yet."""
+        self.call("POST", "/variables", json={"key": key, "value": value})
+
     def trigger(self, dag_id: str, conf: Json | None = None, run_id: str | None = None) -> str:
         """Start a run of a DAG, unpausing it, and return its run id."""
         self.unpause(dag_id)

@@ -1,14 +1,23 @@
-"""A fork server that forks instead of spawning: what a warm parent does, without Airflow."""
+"""A fork server that forks instead of spawning: what a warm parent does, without Airflow; with templates if asked to."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Hashable
+from pathlib import Path
 
 from air_executor.process.fork_server import parse_arguments, serve_channel
 from air_executor.process.protocol import Launch
 from air_executor.process.runner import ForkRunner
+from air_executor.process.template import Facts, UnsuitableError
+from air_executor.process.templates import Standing
+from air_executor.store.stamps import Stamp, find_changed, take_stamp
+
+PREPARED: dict[str, str] = {}
+"""What the template has read; empty in the fork server."""
 
 
 def run(launch: Launch) -> int:
@@ -27,10 +36,61 @@ def run(launch: Launch) -> int:
                 continue
     elif launch.command == "spawn":
         return subprocess.call(launch.args)
+    elif launch.command == "prepared":
+        print(PREPARED.get("text", "nothing"), PREPARED.get("pid", ""), os.getppid())
+    elif launch.command == "kill template":
+        os.kill(int(PREPARED["pid"]), 9)
     elif launch.command == "nothing":
         return None  # type: ignore[return-value]
     return int(launch.args[-1]) if launch.command == "return" else 0
 
 
+class FilePlan:
+    """A template per file that the variable TEMPLATE names: it has read it. The file may ask for worse."""
+
+    max_age_s = float(os.environ.get("TEMPLATE_AGE", "60"))
+    most = 2
+    prepare_limit_s = 1.5
+
+    def find_key(self, launch: Launch) -> str | None:
+        return launch.env.get("TEMPLATE")
+
+    def prepare(self, key: Hashable) -> Facts:
+        path = Path(str(key))
+        facts = {"stamp": [*vars_of(take_stamp(str(path)))]}
+        text = path.read_text().strip()
+        with open(f"{path}.prepared", "a") as file:
+            file.write(f"{os.getpid()}\n")
+        if text == "refuse":
+            raise UnsuitableError("it says so", facts)
+        if text == "die":
+            os._exit(3)
+        if text == "hang":
+            time.sleep(3600)
+        if text == "slow":
+            time.sleep(0.5)
+        if text == "leave":
+            subprocess.Popen(["sleep", "654"])
+            raise UnsuitableError("it leaves a process", facts)
+        PREPARED.update(text=text, pid=str(os.getpid()))
+        return facts
+
+    def why_outdated(self, facts: Facts) -> str | None:
+        return find_changed([Stamp(*facts["stamp"])]) if facts else None
+
+    def suits(self, launch: Launch, facts: Facts) -> bool:
+        return launch.env.get("SUITS") != "no"
+
+    def note(self, standings: list[Standing]) -> None:
+        for standing in standings:
+            print("standing", standing.key, standing.reason, flush=True)
+
+
+def vars_of(stamp: Stamp) -> tuple[object, ...]:
+    return stamp.path, stamp.mtime_ns, stamp.size_bytes, stamp.inode
+
+
 if __name__ == "__main__":
-    sys.exit(serve_channel(parse_arguments(sys.argv[1:]), ForkRunner(run)))
+    words = sys.argv[1:]
+    plan = FilePlan() if "--templates" in words else None
+    sys.exit(serve_channel(parse_arguments([word for word in words if word != "--templates"]), ForkRunner(run), plan))

@@ -1,0 +1,160 @@
+"""One template as its fork server sees it: a process that prepares, and then forks runners when told to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+
+import msgspec
+
+from air_executor.process.attempts import BirthplaceLostError
+from air_executor.process.cgroup import AttemptCgroup
+from air_executor.process.channel import Channel
+from air_executor.process.protocol import Launch
+from air_executor.process.runner import Inheritance
+from air_executor.process.template import (
+    Facts,
+    Forked,
+    NotForked,
+    Prepared,
+    Settled,
+    TemplateMessage,
+    TemplateProcess,
+    Unsuitable,
+)
+
+_ANSWER_PATIENCE_S = 10.0
+_ENCODER = msgspec.json.Encoder()
+
+
+class TemplateLink:
+    """A template's process, its connection, and what it has said."""
+
+    def __init__(
+        self,
+        key: Hashable,
+        prepare: Callable[[Hashable], Facts],
+        target: Callable[[Launch], int],
+        *,
+        server_fds: Iterable[int],
+        cgroup_home: str | None,
+    ) -> None:
+        """Fork it.
+
+        :param server_fds: what it must not keep of the fork server.
+        :raises OSError: it could not be forked.
+        """
+        self.key = key
+        self.began_at = time.monotonic()
+        self.used_at = self.began_at
+        self.served = 0
+        self.facts: Facts | None = None
+        """What its preparation found; None before it is over."""
+        self.reason: str | None = None
+        """Why there can be no template for this key."""
+        self.birth_cgroup: AttemptCgroup | None = None
+        ours, theirs = socket.socketpair()
+        parent_pid = os.getpid()
+        # No signal may reach the fork before the handlers of the fork server are gone from it.
+        previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                for descriptor in (ours.fileno(), *server_fds):
+                    os.close(descriptor)
+                TemplateProcess(theirs, prepare, target, cgroup_home).run(key, parent_pid)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+        self._socket = ours
+        self._channel: Channel[TemplateMessage] = Channel(ours, TemplateMessage)
+        self._answers: deque[TemplateMessage] = deque()
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        return self._channel.fileno()
+
+    @property
+    def is_ready(self) -> bool:
+        """Claim that it serves."""
+        return self.facts is not None and self.reason is None
+
+    @property
+    def has_ended(self) -> bool:
+        """Claim that nothing more will come from it."""
+        return self._channel.has_ended
+
+    def receive(self) -> None:
+        """Take what it has said; never waits."""
+        for message in self._channel.receive():
+            if isinstance(message, Prepared):
+                self.facts = message.facts
+            elif isinstance(message, Unsuitable):
+                self.facts, self.reason = message.facts, message.reason
+            else:
+                self._answers.append(message)
+
+    # As a birthplace of runners.
+
+    def start(self, launch: Launch, inheritance: Inheritance) -> int:
+        """Have a runner forked there; returns its pid.
+
+        :raises BirthplaceLostError: the template is gone, hangs, or cannot fork; no runner of it will begin.
+        """
+        line = memoryview(_ENCODER.encode(launch) + b"\n")
+        self._socket.settimeout(_ANSWER_PATIENCE_S)
+        try:
+            sent = socket.send_fds(self._socket, [line], [inheritance.log_fd])
+            self._socket.sendall(line[sent:])
+        except OSError as error:
+            self.kill()
+            raise BirthplaceLostError(f"a template takes no launch: {error}") from error
+        finally:
+            self._socket.setblocking(False)
+        answer = self._wait_for_answer()
+        if isinstance(answer, Forked):
+            self.served += 1
+            self.used_at = time.monotonic()
+            return answer.pid
+        if isinstance(answer, NotForked):
+            raise BirthplaceLostError(f"a template cannot fork: {answer.error}")
+        # Whatever it forked hears of its end, and ends itself.
+        self.kill()
+        raise BirthplaceLostError("a template ended, or does not answer")
+
+    def move_on(self) -> AttemptCgroup | None:
+        """Wait until it has left the cgroup of the runner that was forked last, and return that."""
+        answer = self._wait_for_answer()
+        if isinstance(answer, Settled):
+            return AttemptCgroup(answer.cgroup) if answer.cgroup is not None else None
+        self.kill()
+        return None
+
+    def _wait_for_answer(self) -> TemplateMessage | None:
+        gives_up_at = time.monotonic() + _ANSWER_PATIENCE_S
+        while not self._answers and not self._channel.has_ended:
+            left_s = gives_up_at - time.monotonic()
+            if left_s <= 0 or not select.select((self._socket,), (), (), left_s)[0]:
+                break
+            self.receive()
+        return self._answers.popleft() if self._answers else None
+
+    def kill(self) -> None:
+        """End it, and what it may be forking; runners have sessions of their own."""
+        # Not yet reaped, its number is nobody else's.
+        for end in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                end(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Have it leave as soon as it has nothing in hand."""
+        self._channel.close()

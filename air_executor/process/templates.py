@@ -1,0 +1,296 @@
+"""The templates of a fork server: which launches wait for one, which are started from one, and when each has to go."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import Protocol
+
+import msgspec
+
+from air_executor.process.attempts import Birthplace
+from air_executor.process.cgroup import AttemptCgroup, CgroupParent, remove_leftovers
+from air_executor.process.protocol import Launch
+from air_executor.process.template import Facts
+from air_executor.process.template_link import TemplateLink
+
+_RENEW_AT = 0.6
+"""From this part of its age on, a template that is in use has its successor prepared beside it."""
+_REMEMBER_REFUSAL_S = 3600.0
+_FAREWELL_S = 2.0
+_STEP_S = 0.005
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How it stands with one key, for people."""
+
+    key: Hashable
+    facts: Facts
+    reason: str | None
+    """Why there is no template; None while there is one."""
+    served: int
+
+
+class TemplatePlan(Protocol):
+    """What templates there may be, as the one who knows what launches are about decides."""
+
+    max_age_s: float
+    most: int
+    """Templates at a time."""
+    prepare_limit_s: float
+
+    def find_key(self, launch: Launch) -> Hashable | None:
+        """Tell of which template a launch is; None: of none."""
+
+    def prepare(self, key: Hashable) -> Facts:
+        """Prepare the calling process, which is a fork for this purpose; raises UnsuitableError."""
+
+    def why_outdated(self, facts: Facts) -> str | None:
+        """Tell what has changed since facts were found."""
+
+    def suits(self, launch: Launch, facts: Facts) -> bool:
+        """Claim that what was prepared is the same as this launch would have found."""
+
+    def note(self, standings: list[Standing]) -> None:
+        """Be told how it stands now, whenever that has changed."""
+
+
+class _Place:
+    """One key."""
+
+    def __init__(self) -> None:
+        self.serving: TemplateLink | None = None
+        self.preparing: TemplateLink | None = None
+        self.waiting: deque[Launch] = deque()
+        self.refusal: Standing | None = None
+        self.refused_at = 0.0
+
+    @property
+    def is_needed(self) -> bool:
+        return bool(self.serving or self.preparing or self.waiting or self.refusal)
+
+
+class Templates:
+    """Made by a fork server that has a plan; all calls are from its loop."""
+
+    def __init__(
+        self,
+        plan: TemplatePlan,
+        target: Callable[[Launch], int],
+        here: Birthplace,
+        *,
+        poll: select.poll,
+        server_fds: tuple[int, ...],
+        cgroups: CgroupParent | None,
+        spare: Callable[[int], None],
+    ) -> None:
+        """Start nothing yet.
+
+        :param target: what runners do.
+        :param here: where launches start that no template suits.
+        :param spare: called with the pid of each template, which is no orphan.
+        """
+        self._plan = plan
+        self._target = target
+        self._here = here
+        self._poll = poll
+        self._server_fds = server_fds
+        self._cgroups = cgroups
+        self._spare = spare
+        self._places: dict[Hashable, _Place] = {}
+        self._links: dict[int, TemplateLink] = {}
+        """All that live, also those that are leaving, by descriptor."""
+        self._vacated: list[AttemptCgroup] = []
+
+    @property
+    def has_waiting(self) -> bool:
+        """Claim that launches wait for a template."""
+        return any(place.waiting for place in self._places.values())
+
+    def route(self, launch: Launch) -> Birthplace | None:
+        """Return where to start a launch; None: it was taken, since it has to wait, and `take_released` gives it back."""
+        key = self._plan.find_key(launch)
+        if key is None:
+            return self._here
+        place = self._places.setdefault(key, _Place())
+        now = time.monotonic()
+        if self._is_refused(place, now):
+            return self._here
+        serving = place.serving
+        if serving is not None and self._is_over(serving, now):
+            self._let_go(place)
+            serving = None
+        if serving is not None:
+            assert serving.facts is not None
+            if not self._plan.suits(launch, serving.facts):
+                return self._here
+            serving.used_at = now
+            if now > serving.began_at + self._plan.max_age_s * _RENEW_AT:
+                self._prepare(key, place)
+            return serving
+        if not self._prepare(key, place):
+            return self._here
+        place.waiting.append(launch)
+        return None
+
+    def _is_refused(self, place: _Place, now: float) -> bool:
+        refusal = place.refusal
+        if refusal is None:
+            return False
+        if now - place.refused_at < _REMEMBER_REFUSAL_S and self._plan.why_outdated(refusal.facts) is None:
+            return True
+        place.refusal = None
+        return False
+
+    def _is_over(self, link: TemplateLink, now: float) -> bool:
+        if link.has_ended or now >= link.began_at + self._plan.max_age_s:
+            return True
+        return self._plan.why_outdated(link.facts or {}) is not None
+
+    def _prepare(self, key: Hashable, place: _Place) -> bool:
+        """See that a template is being prepared; False if there can be none now."""
+        if place.preparing is not None:
+            return True
+        self._make_room()
+        try:
+            link = TemplateLink(
+                key,
+                self._plan.prepare,
+                self._target,
+                server_fds=(*self._server_fds, *self._links),
+                cgroup_home=self._cgroups.home if self._cgroups is not None else None,
+            )
+        except OSError:
+            return False
+        # It was born in the cgroup of the next attempt: leave it that one, before an attempt is born there.
+        link.birth_cgroup = self._cgroups.move_on() if self._cgroups is not None else None
+        self._spare(link.pid)
+        self._links[link.fileno()] = link
+        self._poll.register(link, select.POLLIN)
+        place.preparing = link
+        return True
+
+    def _make_room(self) -> None:
+        """Let the one go that was not used for longest, where there are as many as there may be."""
+        serving = [place for place in self._places.values() if place.serving is not None]
+        if len(serving) >= self._plan.most:
+            self._let_go(min(serving, key=lambda place: place.serving.used_at if place.serving else 0.0))
+
+    def _let_go(self, place: _Place) -> None:
+        link, place.serving = place.serving, None
+        if link is not None:
+            self._forget(link)
+            self._tell()
+
+    def receive(self, descriptor: int) -> bool:
+        """Take what a template says; False if the descriptor is none of theirs."""
+        link = self._links.get(descriptor)
+        if link is None:
+            return False
+        link.receive()
+        place = self._places[link.key]
+        if place.preparing is link and (link.facts is not None or link.has_ended):
+            place.preparing = None
+            if link.is_ready:
+                self._let_go(place)
+                place.serving = link
+            else:
+                self._refuse(place, link, link.reason or "its preparation ended the process")
+            self._tell()
+        elif place.serving is link and link.has_ended:
+            self._let_go(place)
+        return True
+
+    def _refuse(self, place: _Place, link: TemplateLink, reason: str) -> None:
+        place.refusal = Standing(link.key, link.facts or {}, reason, 0)
+        place.refused_at = time.monotonic()
+        self._let_go(place)
+        link.kill()
+        self._forget(link)
+
+    def _forget(self, link: TemplateLink) -> None:
+        self._poll.unregister(link)
+        del self._links[link.fileno()]
+        link.close()
+        if link.birth_cgroup is not None:
+            # What its preparation left running is in there; it itself has moved on, or is to end.
+            link.birth_cgroup.kill()
+            self._vacated.append(link.birth_cgroup)
+
+    def take_released(self) -> Iterator[Launch]:
+        """Yield the launches whose waiting is over, in their order; they are routed anew."""
+        for place in self._places.values():
+            if place.preparing is None or place.serving is not None:
+                while place.waiting:
+                    yield place.waiting.popleft()
+
+    def drop_waiting(self) -> None:
+        """Forget the launches that wait: nobody is there to hear of them."""
+        for place in self._places.values():
+            place.waiting.clear()
+
+    def tend(self) -> None:
+        """Let go of what is too old, or takes too long."""
+        now = time.monotonic()
+        for place in self._places.values():
+            if place.preparing is not None and now >= place.preparing.began_at + self._plan.prepare_limit_s:
+                link, place.preparing = place.preparing, None
+                self._refuse(place, link, f"its preparation takes more than {self._plan.prepare_limit_s:g} s")
+                self._tell()
+            if place.serving is not None and now >= place.serving.began_at + self._plan.max_age_s:
+                self._let_go(place)
+        self._places = {key: place for key, place in self._places.items() if place.is_needed}
+        self._vacated = [cgroup for cgroup in self._vacated if not cgroup.remove()]
+
+    def timeout_s(self) -> float | None:
+        """Return after how many seconds `tend` has something to do; None if there is nothing to wait for."""
+        due = [place.serving.began_at + self._plan.max_age_s for place in self._places.values() if place.serving]
+        due += [
+            place.preparing.began_at + self._plan.prepare_limit_s for place in self._places.values() if place.preparing
+        ]
+        if self._vacated:
+            due.append(time.monotonic() + 1.0)
+        return max(min(due) - time.monotonic(), 0.0) if due else None
+
+    def end(self) -> None:
+        """End all templates, and wait for it; runners go on."""
+        links = list(self._links.values())
+        for link in links:
+            if not link.is_ready:
+                link.kill()
+            self._forget(link)
+        gives_up_at = time.monotonic() + _FAREWELL_S
+        for link in links:
+            if not _has_left(link.pid, gives_up_at):
+                link.kill()
+                _has_left(link.pid, time.monotonic() + _FAREWELL_S)
+        self._places.clear()
+        self._vacated = [cgroup for cgroup in self._vacated if not cgroup.remove()]
+        if self._cgroups is not None:
+            # Of templates that were killed.
+            remove_leftovers(self._cgroups.home)
+
+    def _tell(self) -> None:
+        standings = [place.refusal for place in self._places.values() if place.refusal is not None]
+        standings += [
+            Standing(link.key, link.facts or {}, None, link.served)
+            for link in (place.serving for place in self._places.values())
+            if link is not None
+        ]
+        self._plan.note(standings)
+
+
+def _has_left(pid: int, gives_up_at: float) -> bool:
+    """Wait for a child to be gone until a monotonic instant, and reap it."""
+    try:
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() >= gives_up_at:
+                return False
+            time.sleep(_STEP_S)
+    except ChildProcessError:
+        # The reaper was first.
+        pass
+    return True
