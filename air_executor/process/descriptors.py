@@ -22,3 +22,12 @@ def keep_descriptors_private() -> None:
     """Have programs started from now on inherit standard input and output alone."""
     for descriptor in inheritable_descriptors():
         os.set_inheritable(descriptor, False)
+
+
+def drain(pipe: int) -> None:
+    """Read what waits in a pipe that does not block: it was only to wake somebody."""
+    try:
+        while len(os.read(pipe, 4096)) == 4096:
+            pass
+    except BlockingIOError:
+        pass

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from air_executor.process.cgroup import AttemptCgroup
 from air_executor.process.identity import identify
 from air_executor.process.protocol import Ended
@@ -21,26 +23,41 @@ if TYPE_CHECKING:
 _MAXRSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
+class RunnerExit(msgspec.Struct, frozen=True):
+    """How a runner ended, and what it and what it waited for have used."""
+
+    exit_code: int
+    """Negative for a signal."""
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
+    """Of the largest single process; up to exec a spawned process counts as large as its fork server."""
+
+
+def read_exit(status: int, usage: struct_rusage) -> RunnerExit:
+    """Turn what `os.wait4` returned into an exit."""
+    return RunnerExit(
+        exit_code=os.waitstatus_to_exitcode(status),
+        cpu_s=round(usage.ru_utime + usage.ru_stime, 6),
+        peak_memory_bytes=usage.ru_maxrss * _MAXRSS_UNIT_BYTES,
+    )
+
+
 def describe_exit(
     attempt_id: str,
-    status: int,
-    usage: struct_rusage,
+    found: RunnerExit,
     *,
     killed: tuple[str, ...] = (),
     out_of_memory: bool = False,
 ) -> Ended:
-    """Turn what `os.wait4` returned into a record.
-
-    `peak_memory_bytes` is of the largest single process; up to exec a spawned process counts as large as its fork server.
-    """
-    code = os.waitstatus_to_exitcode(status)
+    """Turn an exit into a record, as of now."""
+    code = found.exit_code
     return Ended(
         attempt_id=attempt_id,
         at=time.time(),
         exit_code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
-        cpu_s=round(usage.ru_utime + usage.ru_stime, 6),
-        peak_memory_bytes=usage.ru_maxrss * _MAXRSS_UNIT_BYTES,
+        cpu_s=found.cpu_s,
+        peak_memory_bytes=found.peak_memory_bytes,
         killed=killed,
         out_of_memory=out_of_memory,
     )
@@ -65,7 +82,7 @@ def collect(tree: AttemptTree, *, keep_processes: bool = False, spared: Collecti
         cgroup = AttemptCgroup(tree.cgroup)
         out_of_memory = cgroup.ran_out_of_memory()
         cgroup.remove()
-    return describe_exit(tree.attempt_id, status, usage, killed=killed, out_of_memory=out_of_memory)
+    return describe_exit(tree.attempt_id, read_exit(status, usage), killed=killed, out_of_memory=out_of_memory)
 
 
 def reap_strangers(own_children: Collection[int]) -> int:

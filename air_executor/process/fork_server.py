@@ -21,7 +21,7 @@ import msgspec
 from air_executor.process.attempts import AttemptStarter, Here
 from air_executor.process.cgroup import CgroupParent, create_cgroup_parent
 from air_executor.process.channel import Channel
-from air_executor.process.descriptors import keep_descriptors_private
+from air_executor.process.descriptors import drain, keep_descriptors_private
 from air_executor.process.identity import own_age_s
 from air_executor.process.protocol import Launch, NotStarted, Ready, Report
 from air_executor.process.reaper import Reaper
@@ -88,7 +88,7 @@ class ForkServer:
             self._wait()
             self._receive()
             reports = self._start_some()
-            reports.extend(self._reaper.take_ended())
+            reports.extend(self._reaper.take_ended(self._templates.take_exits() if self._templates is not None else ()))
             self._publish(reports)
             self._reaper.tend_orphans()
             self._reaper.remove_vacated_cgroups()
@@ -131,18 +131,11 @@ class ForkServer:
             timeout_s = self._templates.timeout_s()
         for descriptor, events in self._poll.poll(None if timeout_s is None else timeout_s * 1000):
             if descriptor == self._wake_read:
-                self._drain_wake_ups()
+                drain(self._wake_read)
             elif self._templates is not None and self._templates.receive(descriptor):
                 continue
             elif events & select.POLLOUT:
                 self._channel.flush()
-
-    def _drain_wake_ups(self) -> None:
-        try:
-            while len(os.read(self._wake_read, 4096)) == 4096:
-                pass
-        except BlockingIOError:
-            pass
 
     def _receive(self) -> None:
         if not self._is_listening:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 
 import msgspec
 
 from air_executor.process.attempt_log import is_locked
 from air_executor.process.attempts import Attempt
 from air_executor.process.cgroup import AttemptCgroup
-from air_executor.process.exits import describe_exit
+from air_executor.process.exits import RunnerExit, describe_exit, read_exit
 from air_executor.process.orphans import Orphans
 from air_executor.process.protocol import Ended
 from air_executor.process.sweep import Sweep
@@ -63,9 +64,12 @@ class Reaper:
         self._orphans.helpers.add(pid)
         self._has_children = True
 
-    def take_ended(self) -> list[Ended]:
-        """Reap what has exited; returns the attempts that are over by now, tree included. Never waits."""
-        ended = []
+    def take_ended(self, exits: Iterable[tuple[int, RunnerExit]] = ()) -> list[Ended]:
+        """Reap what has exited; returns the attempts that are over by now, tree included. Never waits.
+
+        :param exits: of runners that templates have reaped, by pid.
+        """
+        ended = [each for pid, found in exits if (each := self._note_exit(pid, found)) is not None]
         while self._has_children:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -75,18 +79,25 @@ class Reaper:
             if pid == 0:
                 break
             self._orphans.helpers.discard(pid)
-            attempt = self._running.pop(pid, None)
-            if attempt is not None:
-                exit_record = describe_exit(attempt.tree.attempt_id, status, usage)
-                if self._has_leftovers_to_end(attempt):
-                    self._endings.append(_Ending(attempt, exit_record))
-                else:
-                    ended.append(self._finish(attempt, exit_record, ()))
+            each = self._note_exit(pid, read_exit(status, usage))
+            if each is not None:
+                ended.append(each)
         for ending in tuple(self._endings):
             if ending.sweep.advance():
                 self._endings.remove(ending)
                 ended.append(self._finish(ending.attempt, ending.ended, ending.sweep.killed))
         return ended
+
+    def _note_exit(self, pid: int, found: RunnerExit) -> Ended | None:
+        attempt = self._running.pop(pid, None)
+        if attempt is None:
+            # An orphan, a template, or a runner whose template has told of its exit and died before it reaped it.
+            return None
+        exit_record = describe_exit(attempt.tree.attempt_id, found)
+        if self._has_leftovers_to_end(attempt):
+            self._endings.append(_Ending(attempt, exit_record))
+            return None
+        return self._finish(attempt, exit_record, ())
 
     def _has_leftovers_to_end(self, attempt: Attempt) -> bool:
         if not attempt.keep_processes:

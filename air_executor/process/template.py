@@ -1,12 +1,14 @@
 """A template: a fork of a fork server that has prepared itself for one kind of launches, and forks their runners.
 
-A runner is forked twice over, so that it falls to the fork server, which is a subreaper and reaps it like its own. It
-does nothing before the fork server has been told its pid: a template that dies leaves no runner that nobody knows.
+A runner does nothing before the fork server has been told its pid: a template that dies leaves no runner that nobody
+knows. It tells how a runner ended before it reaps it: dies it in between, the runner falls to the fork server, a subreaper.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -16,6 +18,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from air_executor.process.cgroup import CgroupParent
+from air_executor.process.descriptors import drain
+from air_executor.process.exits import RunnerExit, read_exit
 from air_executor.process.protocol import Launch, Message
 from air_executor.process.runner import ForkRunner, Inheritance
 from air_executor.process.subreaper import die_with_parent
@@ -62,13 +66,28 @@ class Settled(Message, frozen=True, kw_only=True, tag="settled"):
     cgroup: str | None = None
 
 
+class RunnerEnded(Message, frozen=True, kw_only=True, tag="runner_ended"):
+    """A runner has exited."""
+
+    pid: int
+    exit_code: int
+    """Negative for a signal."""
+
+
+class RunnerReaped(Message, frozen=True, kw_only=True, tag="runner_reaped"):
+    """All about the exit of a runner whose end was told before."""
+
+    pid: int
+    exit: RunnerExit
+
+
 class NotForked(Message, frozen=True, kw_only=True, tag="not_forked"):
     """No runner could be forked; nothing has run."""
 
     error: str
 
 
-TemplateMessage = Prepared | Unsuitable | Forked | Settled | NotForked
+TemplateMessage = Prepared | Unsuitable | Forked | Settled | RunnerEnded | RunnerReaped | NotForked
 
 _ENCODER = msgspec.json.Encoder()
 _LAUNCH = msgspec.json.Decoder(Launch)
@@ -94,12 +113,13 @@ class TemplateProcess:
         self._target = target
         self._cgroup_home = cgroup_home
         self._cgroups: CgroupParent | None = None
+        self._wake_read = self._wake_write = -1
 
     def run(self, key: Hashable, parent_pid: int) -> NoReturn:
         """Prepare, serve until the fork server closes its end, and leave. Never returns into the code of the fork server."""
         code = 1
         try:
-            _settle(parent_pid)
+            self._settle(parent_pid)
             if self._become_ready(key):
                 self._serve()
             code = 0
@@ -131,48 +151,46 @@ class TemplateProcess:
         return True
 
     def _serve(self) -> None:
-        while (received := self._receive()) is not None:
-            launch, log_fd = received
-            try:
-                self._start(launch, log_fd)
-            except OSError as error:
-                self._say(NotForked(error=f"{error.strerror or error}"))
+        poll = select.poll()
+        poll.register(self._endpoint, select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if self._wake_read in ready:
+                drain(self._wake_read)
+                self._reap()
+            if self._endpoint.fileno() in ready:
+                received = self._receive()
+                if received is None:
+                    return
+                self._start(*received)
 
     def _start(self, launch: Launch, log_fd: int) -> None:
         gate_read, gate_write = os.pipe()
-        pid_read, pid_write = os.pipe()
         try:
-            go_between = os.fork()
-            if go_between == 0:
-                os.close(gate_write)
-                self._be_go_between(launch, log_fd, gate_read, (pid_read, pid_write))
-            for descriptor in (gate_read, pid_write, log_fd):
-                os.close(descriptor)
-            answer = os.read(pid_read, 64)
-            # Gone before the fork server hears of the runner, which is its child by then.
-            os.waitpid(go_between, 0)
-            if not answer.isdigit():
-                raise OSError(answer.decode("utf-8", "replace") or "what should have forked the runner was killed")
-            self._say(Forked(pid=int(answer)))
-            os.write(gate_write, _OPEN)
+            fork = ForkRunner(lambda each: self._begin(each, gate_read))
+            own = (self._endpoint.fileno(), self._wake_read, self._wake_write, gate_write)
+            pid = fork(launch, Inheritance(log_fd, own))
+            self._say(Forked(pid=pid))
+            with contextlib.suppress(BrokenPipeError):
+                # It may have been killed.
+                os.write(gate_write, _OPEN)
+        except OSError as error:
+            self._say(NotForked(error=f"{error.strerror or error}"))
+            return
         finally:
-            os.close(gate_write)
-            os.close(pid_read)
+            for descriptor in (gate_read, gate_write, log_fd):
+                os.close(descriptor)
         # Entering the next cgroup may take a while: only now, when the runner is under way.
         born_in = self._cgroups.move_on() if self._cgroups is not None else None
         self._say(Settled(cgroup=born_in.path if born_in is not None else None))
 
-    def _be_go_between(self, launch: Launch, log_fd: int, gate_read: int, pid_pipe: tuple[int, int]) -> NoReturn:
-        answer = b"the runner could not be forked"
-        try:
-            fork = ForkRunner(lambda each: self._begin(each, gate_read))
-            answer = b"%d" % fork(launch, Inheritance(log_fd, (self._endpoint.fileno(), *pid_pipe)))
-        except OSError as error:
-            answer = str(error.strerror or error).encode()[:64]
-        finally:
-            # Also without an answer: then it is over.
-            os.write(pid_pipe[1], answer)
-            os._exit(0)
+    def _reap(self) -> None:
+        while (ended := _look_for_ended()) is not None:
+            pid, exit_code = ended
+            self._say(RunnerEnded(pid=pid, exit_code=exit_code))
+            _, status, usage = os.wait4(pid, 0)
+            self._say(RunnerReaped(pid=pid, exit=read_exit(status, usage)))
 
     def _begin(self, launch: Launch, gate_read: int) -> int:
         is_known = os.read(gate_read, 1) == _OPEN
@@ -181,6 +199,19 @@ class TemplateProcess:
             print("air-executor: the template of this runner ended before it could begin", file=sys.stderr)
             return NEVER_BEGUN
         return self._target(launch)
+
+    def _settle(self, parent_pid: int) -> None:
+        # A preparation may hang for ever, with nobody left who would end it.
+        die_with_parent(parent_pid)
+        os.setsid()
+        self._wake_read, self._wake_write = os.pipe()
+        for descriptor in (self._wake_read, self._wake_write):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        # Of the fork server, and only there to wake it.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _receive(self) -> tuple[Launch, int] | None:
         """Return the next launch and its log; None when no more will come."""
@@ -198,11 +229,13 @@ class TemplateProcess:
         self._endpoint.sendall(_ENCODER.encode(message) + b"\n")
 
 
-def _settle(parent_pid: int) -> None:
-    # A parse may hang for ever, with nobody left who would end it.
-    die_with_parent(parent_pid)
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+def _look_for_ended() -> tuple[int, int] | None:
+    """Return pid and exit code of a child that has exited, and leave it to be reaped; None if there is none."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    if found is None:
+        return None
+    has_exited = found.si_code == os.CLD_EXITED
+    return found.si_pid, found.si_status if has_exited else -found.si_status

@@ -16,6 +16,7 @@ import msgspec
 from air_executor.process.attempts import BirthplaceLostError
 from air_executor.process.cgroup import AttemptCgroup
 from air_executor.process.channel import Channel
+from air_executor.process.exits import RunnerExit
 from air_executor.process.protocol import Launch
 from air_executor.process.runner import Inheritance
 from air_executor.process.template import (
@@ -23,6 +24,8 @@ from air_executor.process.template import (
     Forked,
     NotForked,
     Prepared,
+    RunnerEnded,
+    RunnerReaped,
     Settled,
     TemplateMessage,
     TemplateProcess,
@@ -78,6 +81,9 @@ class TemplateLink:
         self._socket = ours
         self._channel: Channel[TemplateMessage] = Channel(ours, TemplateMessage)
         self._answers: deque[TemplateMessage] = deque()
+        self._ended: dict[int, RunnerExit] = {}
+        """How runners have ended of which no more is known yet, by pid."""
+        self._reaped: list[tuple[int, RunnerExit]] = []
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
@@ -100,8 +106,22 @@ class TemplateLink:
                 self.facts = message.facts
             elif isinstance(message, Unsuitable):
                 self.facts, self.reason = message.facts, message.reason
+            elif isinstance(message, RunnerEnded):
+                self._ended[message.pid] = RunnerExit(message.exit_code)
+            elif isinstance(message, RunnerReaped):
+                self._ended.pop(message.pid, None)
+                self._reaped.append((message.pid, message.exit))
             else:
                 self._answers.append(message)
+
+    def take_exits(self) -> list[tuple[int, RunnerExit]]:
+        """Return the exits of runners that were not returned before, by pid."""
+        exits, self._reaped = self._reaped, []
+        if self._channel.has_ended:
+            # It died between telling and reaping, or just after that: no more will be known.
+            exits += self._ended.items()
+            self._ended = {}
+        return exits
 
     # As a birthplace of runners.
 
@@ -148,13 +168,17 @@ class TemplateLink:
             self.receive()
         return self._answers.popleft() if self._answers else None
 
+    def finish(self) -> None:
+        """Have it leave; what it has yet to tell can be received until `has_ended`. Its runners fall to the fork server."""
+        self._channel.finish_sending()
+
     def kill(self) -> None:
-        """End it, and what it may be forking; runners have sessions of their own."""
+        """End it, and what its preparation has started; runners have sessions of their own."""
         # Not yet reaped, its number is nobody else's.
         for end in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 end(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Have it leave as soon as it has nothing in hand."""
+        """Hear no more of it."""
         self._channel.close()

@@ -13,6 +13,7 @@ import msgspec
 
 from air_executor.process.attempts import Birthplace
 from air_executor.process.cgroup import AttemptCgroup, CgroupParent, remove_leftovers
+from air_executor.process.exits import RunnerExit
 from air_executor.process.protocol import Launch
 from air_executor.process.template import Facts
 from air_executor.process.template_link import TemplateLink
@@ -104,6 +105,7 @@ class Templates:
         self._links: dict[int, TemplateLink] = {}
         """All that live, also those that are leaving, by descriptor."""
         self._vacated: list[AttemptCgroup] = []
+        self._exits: list[tuple[int, RunnerExit]] = []
 
     @property
     def has_waiting(self) -> bool:
@@ -180,9 +182,10 @@ class Templates:
             self._let_go(min(serving, key=lambda place: place.serving.used_at if place.serving else 0.0))
 
     def _let_go(self, place: _Place) -> None:
+        """Have the template that serves leave; what it has yet to tell is heard."""
         link, place.serving = place.serving, None
         if link is not None:
-            self._forget(link)
+            link.finish()
             self._tell()
 
     def receive(self, descriptor: int) -> bool:
@@ -191,17 +194,20 @@ class Templates:
         if link is None:
             return False
         link.receive()
-        place = self._places[link.key]
-        if place.preparing is link and (link.facts is not None or link.has_ended):
+        place = self._places.get(link.key)
+        if place is not None and place.preparing is link and (link.facts is not None or link.has_ended):
             place.preparing = None
             if link.is_ready:
                 self._let_go(place)
                 place.serving = link
+                self._tell()
             else:
                 self._refuse(place, link, link.reason or "its preparation ended the process")
-            self._tell()
-        elif place.serving is link and link.has_ended:
-            self._let_go(place)
+        if link.has_ended:
+            if place is not None and place.serving is link:
+                place.serving = None
+                self._tell()
+            self._forget(link)
         return True
 
     def _refuse(self, place: _Place, link: TemplateLink, reason: str) -> None:
@@ -209,16 +215,25 @@ class Templates:
         place.refused_at = time.monotonic()
         self._let_go(place)
         link.kill()
-        self._forget(link)
+        self._tell()
 
     def _forget(self, link: TemplateLink) -> None:
+        self._exits += link.take_exits()
         self._poll.unregister(link)
         del self._links[link.fileno()]
         link.close()
         if link.birth_cgroup is not None:
-            # What its preparation left running is in there; it itself has moved on, or is to end.
+            # What its preparation left running is in there.
             link.birth_cgroup.kill()
             self._vacated.append(link.birth_cgroup)
+
+    def take_exits(self) -> list[tuple[int, RunnerExit]]:
+        """Return the exits that templates have told of since the last call, by pid of the runner."""
+        exits, self._exits = self._exits, []
+        # Not only of those that can be read: some may have come with an answer.
+        for link in self._links.values():
+            exits += link.take_exits()
+        return exits
 
     def take_released(self) -> Iterator[Launch]:
         """Yield the launches whose waiting is over, in their order; they are routed anew."""
@@ -239,7 +254,6 @@ class Templates:
             if place.preparing is not None and now >= place.preparing.began_at + self._plan.prepare_limit_s:
                 link, place.preparing = place.preparing, None
                 self._refuse(place, link, f"its preparation takes more than {self._plan.prepare_limit_s:g} s")
-                self._tell()
             if place.serving is not None and now >= place.serving.began_at + self._plan.max_age_s:
                 self._let_go(place)
         self._places = {key: place for key, place in self._places.items() if place.is_needed}
@@ -259,14 +273,14 @@ class Templates:
         """End all templates, and wait for it; runners go on."""
         links = list(self._links.values())
         for link in links:
-            if not link.is_ready:
-                link.kill()
-            self._forget(link)
+            # One that prepares may take its time.
+            (link.finish if link.is_ready else link.kill)()
         gives_up_at = time.monotonic() + _FAREWELL_S
         for link in links:
             if not _has_left(link.pid, gives_up_at):
                 link.kill()
                 _has_left(link.pid, time.monotonic() + _FAREWELL_S)
+            self._forget(link)
         self._places.clear()
         self._vacated = [cgroup for cgroup in self._vacated if not cgroup.remove()]
         if self._cgroups is not None:

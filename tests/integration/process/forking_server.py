@@ -12,7 +12,7 @@ from pathlib import Path
 from air_executor.process.fork_server import parse_arguments, serve_channel
 from air_executor.process.protocol import Launch
 from air_executor.process.runner import ForkRunner
-from air_executor.process.template import Facts, UnsuitableError
+from air_executor.process.template import Facts, TemplateMessage, TemplateProcess, UnsuitableError
 from air_executor.process.templates import Standing
 from air_executor.store.stamps import Stamp, find_changed, take_stamp
 
@@ -37,9 +37,14 @@ def run(launch: Launch) -> int:
     elif launch.command == "spawn":
         return subprocess.call(launch.args)
     elif launch.command == "prepared":
-        print(PREPARED.get("text", "nothing"), PREPARED.get("pid", ""), os.getppid())
-    elif launch.command == "kill template":
-        os.kill(int(PREPARED["pid"]), 9)
+        print(PREPARED.get("text", "nothing"), PREPARED.get("pid", ""))
+    elif launch.command == "run once":
+        with open(launch.args[0], "a") as file:
+            file.write("ran\n")
+        return 5
+    elif launch.command == "burn":
+        while time.process_time() < 0.1:
+            pass
     elif launch.command == "nothing":
         return None  # type: ignore[return-value]
     return int(launch.args[-1]) if launch.command == "return" else 0
@@ -90,7 +95,29 @@ def vars_of(stamp: Stamp) -> tuple[object, ...]:
     return stamp.path, stamp.mtime_ns, stamp.size_bytes, stamp.inode
 
 
+def die_when_told() -> None:
+    """Have the first template kill itself, where TEMPLATE_DIES says: `before` or `after` it sends a message of a type."""
+    moment, _, kind = os.environ.get("TEMPLATE_DIES", "").partition(" ")
+    if not kind:
+        return
+    mark = os.environ["TEMPLATE_DIED"]
+    say = TemplateProcess._say
+
+    def say_and_die(template: TemplateProcess, message: TemplateMessage) -> None:
+        is_it = type(message).__name__ == kind and not os.path.exists(mark)
+        if is_it:
+            Path(mark).touch()
+        if is_it and moment == "before":
+            os.kill(os.getpid(), 9)
+        say(template, message)
+        if is_it:
+            os.kill(os.getpid(), 9)
+
+    TemplateProcess._say = say_and_die  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
+    die_when_told()
     words = sys.argv[1:]
     plan = FilePlan() if "--templates" in words else None
     sys.exit(serve_channel(parse_arguments([word for word in words if word != "--templates"]), ForkRunner(run), plan))

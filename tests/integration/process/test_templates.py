@@ -14,6 +14,7 @@ import pytest
 from air_executor.process.attempt_log import is_locked
 from air_executor.process.cgroup import own_cgroup_directory
 from air_executor.process.protocol import Ended, NotStarted, Started
+from air_executor.process.template import NEVER_BEGUN
 from tests.integration.process.conftest import REPOSITORY, StartServer
 from tests.integration.process.serving import Serving, gone, is_alive
 from tests.support.waiting import wait_until
@@ -55,17 +56,43 @@ def prepared_by(path: Path) -> list[int]:
 
 
 def look(serving: Serving, path: Path, **env: str) -> list[str]:
-    """Run a task and return what it saw: what was prepared, by whom, its own parent."""
+    """Run a task and return what it saw: what was prepared, and by whom."""
     attempt_id = serving.launch("prepared", env={"TEMPLATE": str(path), **env})
     assert serving.wait_for(Ended, attempt_id).exit_code == 0
     return serving.log(attempt_id).split()
 
 
-def test_runners_find_what_their_template_prepared_and_are_children_of_the_server(serving: Serving, file: Path) -> None:
+def test_runners_find_what_their_template_prepared(serving: Serving, file: Path) -> None:
     seen = [look(serving, file) for _ in range(3)]
     assert [words[0] for words in seen] == ["hello"] * 3
     assert [int(words[1]) for words in seen] == prepared_by(file) * 3
-    assert {int(words[2]) for words in seen} == {serving.pid}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("message", ["Forked", "Settled", "RunnerEnded", "RunnerReaped"])
+def test_a_template_may_die_at_any_step(
+    start_templates: StartTemplates, file: Path, tmp_path: Path, moment: str, message: str
+) -> None:
+    mark = tmp_path / "died"
+    serving = start_templates(TEMPLATE_DIES=f"{moment} {message}", TEMPLATE_DIED=str(mark))
+    attempt_id = serving.launch("run once", str(tmp_path / "runs"), env={"TEMPLATE": str(file)})
+    ended = serving.wait_for(Ended, attempt_id)
+    runs = (tmp_path / "runs").read_text() if (tmp_path / "runs").exists() else ""
+    if (moment, message) == ("after", "Forked"):
+        # The gate of its runner was never opened.
+        assert (ended.exit_code, runs) == (NEVER_BEGUN, "")
+    else:
+        assert (ended.exit_code, runs) == (5, "ran\n")
+    assert mark.exists()
+    serving.process.channel.finish_sending()
+    assert serving.wait_gone() == 0
+    assert [report for report in serving.reports if isinstance(report, Ended)] == [ended]
+
+
+def test_what_a_runner_has_used_is_told(serving: Serving, file: Path) -> None:
+    ended = serving.run("burn", env={"TEMPLATE": str(file)})
+    assert ended.cpu_s > 0.05
+    assert ended.peak_memory_bytes > 1024 * 1024
 
 
 def test_other_launches_start_without(serving: Serving, file: Path) -> None:
