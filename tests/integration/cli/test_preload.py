@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from air_executor.core.preload import Denial, Learned, LoadedModule, Report, Sighting, TrialNote
+from air_executor.core.preload import Denial, Learned, LoadedModule, Report, Sighting, TemplateNote, TrialNote
 from air_executor.store.learned import LearnedFiles, files_of
 from air_executor.store.root import Root
 from tests.integration.cli.conftest import Shell
@@ -96,3 +96,23 @@ def test_clear_forgets_one_environment_or_all(shell: Shell, files: LearnedFiles)
     assert "forgot" in shell("preload", "clear", "0123").stdout
     assert files.read() is None
     assert shell.json_of("preload", "status") == []
+
+
+def test_status_shows_dag_files_that_are_parsed_for_many_tasks_and_why_others_are_not(
+    shell: Shell, files: LearnedFiles
+) -> None:
+    files.write_templates(
+        "airflow-1",
+        [
+            TemplateNote(bundle="dags", path="fast.py", version="abc", at=NOW, seconds=2.1, memory_bytes=2**20),
+            TemplateNote(bundle="dags", path="asks.py", at=NOW, reason="it asks Airflow for a variable"),
+        ],
+    )
+    shown = " ".join(shell.ok("preload", "status").split())
+    assert "dags@abc/fast.py 2.10 s 1.0 MiB" in shown
+    assert "dags/asks.py it asks Airflow for a variable" in shown
+    (found,) = shell.json_of("preload", "status")
+    assert [(each["path"], each["reason"]) for each in found["dag_templates"]] == [
+        ("fast.py", None),
+        ("asks.py", "it asks Airflow for a variable"),
+    ]

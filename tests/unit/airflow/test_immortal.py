@@ -236,3 +236,22 @@ def test_a_warm_parent_does_it_only_where_it_can(monkeypatch, reason):
     monkeypatch.setattr(huge_pages, "collapse", lambda: None)
     preload._make_objects_immortal()
     assert done == ([True] if reason is None else [])
+
+
+@needs_immortality
+def test_what_was_loaded_after_a_freeze_can_be_added(tmp_path):
+    run(
+        """
+import gc
+old = {"old": [1]}
+gc.collect()
+gc.freeze()
+new = {"new": ["n" * 300]}
+assert 0 < immortal.make_new_immortal() < 10_000
+assert sys.getrefcount(new["new"]) == sys.getrefcount(None)
+assert sys.getrefcount(old["old"]) < 100
+sys.stdout.flush()
+os._exit(0)
+""",
+        tmp_path,
+    )

@@ -5,9 +5,10 @@ import time
 
 import pytest
 
-from air_executor.core.preload import Began, Importing, Learned, Passed, Report
+from air_executor.core.preload import Began, Importing, Learned, Passed, Report, TemplateNote
 from air_executor.store import learned as learned_module
 from air_executor.store.learned import LearnedFiles, RecordWriter, files_of, list_learned
+from air_executor.store.records import utc_now
 from air_executor.store.stamps import Stamp, find_changed, read_stamps, take_stamp, write_stamps
 
 
@@ -147,3 +148,15 @@ def test_stamps_are_read_as_they_were_written(tmp_path):
     assert read_stamps(tmp_path / "none") == ()
     (tmp_path / "broken").write_text("{")
     assert read_stamps(tmp_path / "broken") == ()
+
+
+def test_the_generation_that_spoke_last_says_how_templates_stand(files):
+    at = utc_now()
+    files.write_templates("first", [TemplateNote(bundle="b", path="one.py", at=at)])
+    files.write_templates("second", [TemplateNote(bundle="b", path="two.py", at=at, reason="it is so")])
+    assert [note.path for note in files.read_templates()] == ["two.py"]
+    assert [path.name for path in files.records.iterdir()] == ["second.templates.json"]
+    (files.records / "second.templates.json").write_text("[{")
+    assert files.read_templates() == []
+    files.forget()
+    assert list(files.records.iterdir()) == []
