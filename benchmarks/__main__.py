@@ -31,12 +31,14 @@ class Part:
 
 
 PARTS = (
-    Part("side_by_side", "four executors of Airflow on the same DAGs", 60, quick_minutes=3.5),
+    Part("side_by_side", "the executors of Airflow on the same DAGs", 50, quick_minutes=3.5),
     Part("hybrid", "1,237 tasks that a DAG finds: handed over, and as mapped tasks", 20),
     Part("engine", "the job engine beside the usual runners of small commands", 20, quick_minutes=1.5),
     Part("deferred_waits", "100 deferred waits at once", 4, is_printed=True),
     Part("http_progress", "progress over HTTP of a job of 10,000 tasks", 2, is_printed=True),
     Part("history_cost", "what the history costs", 5, is_printed=True),
+    Part("runner_profile", "where the CPU of one task goes", 2, is_printed=True),
+    Part("soak", "what grows over 10,000 tasks", 20, is_printed=True),
 )
 
 

@@ -5,6 +5,7 @@ All are installed at the versions of constraints-bench.txt, and anew when that f
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = PROJECT / "constraints-bench.txt"
+LOCKS = PROJECT / ".bench"
 
 _ALL_HAVE = ("apache-airflow", "apache-airflow-providers-amazon", "asyncpg", "pandas", "psycopg2-binary")
 _INSTALL_LIMIT_S = 1200
@@ -54,6 +56,13 @@ class Environment:
 
         :raises EnvironmentUnavailableError: it cannot be made.
         """
+        LOCKS.mkdir(exist_ok=True)
+        with (LOCKS / f"{self.directory.name}.lock").open("w") as lock:
+            # Two parts of the benchmark that are run side by side want the same one.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._install_once()
+
+    def _install_once(self) -> None:
         mark = self.directory / ".installed"
         wanted = self._fingerprint()
         if mark.exists() and mark.read_text() == wanted:

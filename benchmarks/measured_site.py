@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 _COMMON: dict[str, dict[str, str]] = {
     "core": {"parallelism": str(PARALLELISM)},
     # Parsing the DAG files again and again is not what is measured.
-    "dag_processor": {"min_file_process_interval": "3600", "refresh_interval": "600"},
+    "dag_processor": {"min_file_process_interval": "3600", "refresh_interval": "600", "parsing_processes": "2"},
     # With the default of 15 connections, 32 tasks that start at once can block each other in the API server for 30 s.
     "database": {"sql_alchemy_pool_size": "40", "sql_alchemy_max_overflow": "20"},
     # A slow answer is to be seen as slowness, not as a failed task.
@@ -34,6 +34,7 @@ class Sizes:
     width: int = 100
     length: int = 20
     heavy: int = 40
+    steps: int = 5
     singles: int = 10
 
     def variables(self) -> dict[str, str]:
@@ -42,6 +43,7 @@ class Sizes:
             "AIR_BENCH_WIDTH": str(self.width),
             "AIR_BENCH_LENGTH": str(self.length),
             "AIR_BENCH_HEAVY": str(self.heavy),
+            "AIR_BENCH_STEPS": str(self.steps),
             "AIR_BENCH_STANDING": str(PARALLELISM),
         }
 

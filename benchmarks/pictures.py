@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.executors import EXECUTORS, PARALLELISM
+from benchmarks.executors import EXECUTORS, OURS, PARALLELISM
 from benchmarks.side_by_side_report import ROLES, measured_keys, plain, role_ms
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Told apart by people who do not see all colours (Okabe and Ito).
-_OURS, _THEIRS = "#0072B2", "#999999"
+_OUR_COLOUR, _THEIR_COLOUR = "#0072B2", "#999999"
 _ROLE_COLOURS = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#999999")
 
 _SPEED = (
@@ -70,7 +70,12 @@ def _draw_bars(result: dict[str, Any], panels: Sequence[tuple[str, str]]) -> Fig
             middle = statistics.median(values)
             spread = [[middle - min(values)], [max(values) - middle]]
             axes.barh(
-                place, middle, color=_OURS if name == "air" else _THEIRS, xerr=spread, ecolor="#333333", capsize=2
+                place,
+                middle,
+                color=_OUR_COLOUR if name in OURS else _THEIR_COLOUR,
+                xerr=spread,
+                ecolor="#333333",
+                capsize=2,
             )
             axes.annotate(
                 f"{middle:.0f}" if middle >= 100 else f"{middle:.3g}",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -91,6 +93,26 @@ def settle(site: MeasuredSite, calm_s: float = 1.0) -> None:
         return time.monotonic() - since
 
     wait_until(calm_for_s, lambda calm: calm >= calm_s, timeout_s=60, interval_s=0.2, what="processes to come to rest")
+
+
+def warm_up(site: MeasuredSite, dag_ids: Sequence[str]) -> None:
+    """Run DAGs, the first alone and once more at the end, and wait until the executor has come to rest."""
+    # An API server that was just started answers its first requests slowly: not all at once.
+    run_dag(site, dag_ids[0])
+    for dag_id, run_id in [(dag_id, site.api.trigger(dag_id)) for dag_id in dag_ids[1:]]:
+        finish_run(site, dag_id, run_id, 600)
+    settle(site, calm_s=3)
+    if site.measured.learns:
+        wait_until(
+            lambda: site.air_executor("preload", "status", "--json").stdout,
+            lambda answer: all(each["is_settled"] for each in json.loads(answer)),
+            timeout_s=150,
+            interval_s=2,
+            what="learned preload to settle",
+        )
+        # The warm parent that learning ended with has forked nothing yet; or it has retired meanwhile.
+        run_dag(site, dag_ids[0])
+        settle(site, calm_s=3)
 
 
 def _describe(site: MeasuredSite, dag_id: str, run_id: str, cpu_s: dict[str, float]) -> FinishedRun:

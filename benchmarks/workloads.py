@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import psutil
 
 from benchmarks.executors import PARALLELISM, WARM_PARENT_IDLE_S
 from benchmarks.measured_site import MeasuredSite, Sizes
@@ -21,29 +22,23 @@ class Workload:
 
     measure: Callable[[MeasuredSite, Sizes], Numbers]
     warm_up: tuple[str, ...]
-    """DAGs that are run once before anything is measured."""
+    """DAGs that are run once before anything of its phase is measured."""
     dags: tuple[str, ...]
     seconds: dict[str, float]
-    """About how long it takes under each executor, warming up included; for the estimate at the start."""
+    """About how long it takes in each environment, warming up included; for the estimate at the start."""
+    is_heavy: bool = False
+    """Whether it belongs to the second phase: what its DAG files import stays in the warm parent."""
 
 
-def warm_up(site: MeasuredSite, workloads: Sequence[str]) -> None:
-    """Run the DAGs that warm up, and wait until the executor has come to rest."""
-    # In turn: an API server that was just started answers its first requests slowly.
-    for dag_id in dict.fromkeys(dag_id for name in workloads for dag_id in WORKLOADS[name].warm_up):
-        run_dag(site, dag_id)
-    settle(site, calm_s=3)
-    if site.measured.learns:
-        wait_until(
-            lambda: site.air_executor("preload", "status", "--json").stdout,
-            lambda answer: all(each["is_settled"] for each in json.loads(answer)),
-            timeout_s=150,
-            interval_s=2,
-            what="learned preload to settle",
-        )
-        # The warm parent that learning ended with has forked nothing yet; or it has retired meanwhile.
-        run_dag(site, "single")
-        settle(site, calm_s=3)
+def phases_of(workloads: Sequence[str]) -> list[list[str]]:
+    """Return the workloads of each phase; one phase is measured before the next is warmed up."""
+    phases = [[name for name in workloads if WORKLOADS[name].is_heavy == is_heavy] for is_heavy in (False, True)]
+    return [phase for phase in phases if phase]
+
+
+def dags_to_warm_up(workloads: Sequence[str]) -> list[str]:
+    """Return each DAG once, in order."""
+    return list(dict.fromkeys(dag_id for name in workloads for dag_id in WORKLOADS[name].warm_up))
 
 
 def measure_independent(site: MeasuredSite, _: Sizes) -> Numbers:
@@ -67,6 +62,11 @@ def measure_provider(site: MeasuredSite, _: Sizes) -> Numbers:
     return _measure_heavy(site, "provider")
 
 
+def measure_slow_parse(site: MeasuredSite, _: Sizes) -> Numbers:
+    """Measure one task after the other of a DAG file that takes seconds to parse."""
+    return {"slow_parse_s": run_dag(site, "slow_parse").seconds}
+
+
 def measure_latency(site: MeasuredSite, sizes: Sizes) -> Numbers:
     """Measure single tasks, each on an idle system."""
     waits_ms = []
@@ -79,9 +79,7 @@ def measure_latency(site: MeasuredSite, sizes: Sizes) -> Numbers:
 def measure_memory(site: MeasuredSite, _: Sizes) -> Numbers:
     """Measure what is held when idle after work, and with all slots taken."""
     processes = site.processes_by_role
-    run_dag(site, "single")
-    settle(site, calm_s=3)
-    idle = processes.of_executor()
+    idle = _find_idle(site)
     numbers: Numbers = {"idle_mib": pss_mib(idle), "idle_processes": len(idle)}
     if not site.gate.exists():
         os.mkfifo(site.gate, 0o600)
@@ -106,6 +104,11 @@ def measure_memory(site: MeasuredSite, _: Sizes) -> Numbers:
     return numbers
 
 
+def measure_loaded_memory(site: MeasuredSite, _: Sizes) -> Numbers:
+    """Measure what is held when idle after work of heavy DAG files, whose packages were learned and preloaded."""
+    return {"idle_loaded_mib": pss_mib(_find_idle(site))}
+
+
 def measure_retired(site: MeasuredSite, _: Sizes) -> Numbers:
     """Measure what is held when there was no work for a while; only this project's executor gives memory back."""
     if site.measured.worker or site.measured.has_pool:
@@ -120,27 +123,55 @@ def measure_retired(site: MeasuredSite, _: Sizes) -> Numbers:
     return {"retired_mib": pss_mib(remaining)}
 
 
+def _find_idle(site: MeasuredSite) -> list[psutil.Process]:
+    run_dag(site, "single")
+    settle(site, calm_s=3)
+    return site.processes_by_role.of_executor()
+
+
 def _measure_heavy(site: MeasuredSite, name: str) -> Numbers:
     run = measure_run(site, name)
     return {f"{name}_s": run.seconds, f"{name}_cpu_ms": run.cpu_ms_per_task()}
 
 
-# In this order: memory is looked at after work, and what is idle for long comes last.
+# In this order: what is idle for long comes last.
 WORKLOADS = {
     "independent": Workload(
         measure_independent,
-        ("single", "independent"),
+        ("single", "independent_warm_up"),
         ("independent",),
-        {"air": 60, "local": 25, "celery": 50, "edge": 60},
+        {"air": 20, "local": 25, "celery": 30, "edge": 40},
     ),
-    "chain": Workload(measure_chain, ("single",), ("chain",), {"air": 10, "local": 45, "celery": 50, "edge": 60}),
+    "chain": Workload(measure_chain, ("single",), ("chain",), {"air": 6, "local": 25, "celery": 25, "edge": 45}),
+    "latency": Workload(measure_latency, ("single",), (), {"air": 20, "local": 25, "celery": 25, "edge": 30}),
+    "memory": Workload(measure_memory, ("single",), ("standing",), {"air": 12, "local": 15, "celery": 15, "edge": 20}),
     "pandas": Workload(
-        measure_pandas, ("pandas_warm_up",), ("pandas",), {"air": 15, "local": 45, "celery": 40, "edge": 60}
+        measure_pandas,
+        ("pandas_warm_up",),
+        ("pandas",),
+        {"air": 35, "local": 20, "celery": 25, "edge": 30},
+        is_heavy=True,
     ),
     "provider": Workload(
-        measure_provider, ("provider_warm_up",), ("provider",), {"air": 15, "local": 35, "celery": 35, "edge": 45}
+        measure_provider,
+        ("provider_warm_up",),
+        ("provider",),
+        {"air": 8, "local": 15, "celery": 15, "edge": 20},
+        is_heavy=True,
     ),
-    "latency": Workload(measure_latency, ("single",), (), {"air": 25, "local": 35, "celery": 35, "edge": 45}),
-    "memory": Workload(measure_memory, ("single",), ("standing",), {"air": 15, "local": 20, "celery": 25, "edge": 35}),
-    "retired": Workload(measure_retired, (), (), {"air": WARM_PARENT_IDLE_S + 5}),
+    "slow_parse": Workload(
+        measure_slow_parse,
+        ("slow_parse_warm_up",),
+        ("slow_parse",),
+        {"air": 15, "local": 20, "celery": 20, "edge": 25},
+        is_heavy=True,
+    ),
+    "loaded_memory": Workload(
+        measure_loaded_memory,
+        ("pandas_warm_up", "provider_warm_up"),
+        ("single",),
+        {"air": 5, "local": 5, "celery": 5, "edge": 5},
+        is_heavy=True,
+    ),
+    "retired": Workload(measure_retired, ("single",), (), {"air": WARM_PARENT_IDLE_S + 5}, is_heavy=True),
 }

@@ -10,9 +10,11 @@ from airflow.sdk import DAG, chain
 WIDTH = int(os.environ.get("AIR_BENCH_WIDTH", "100"))
 LENGTH = int(os.environ.get("AIR_BENCH_LENGTH", "20"))
 
-with DAG("independent", schedule=None, max_active_tasks=1000):
-    for number in range(WIDTH):
-        BashOperator(task_id=f"true_{number}", bash_command="true")
+# Warming up takes more tasks than there are slots.
+for dag_id, width in (("independent", WIDTH), ("independent_warm_up", min(WIDTH, 48))):
+    with DAG(dag_id, schedule=None, max_active_tasks=1000):
+        for number in range(width):
+            BashOperator(task_id=f"true_{number}", bash_command="true")
 
 with DAG("chain", schedule=None, max_active_tasks=1000):
     chain(*(BashOperator(task_id=f"true_{number}", bash_command="true") for number in range(LENGTH)))

@@ -243,13 +243,12 @@ def test_what_was_loaded_after_a_freeze_can_be_added(tmp_path):
     run(
         """
 import gc
-old = {"old": [1]}
 gc.collect()
 gc.freeze()
 new = {"new": ["n" * 300]}
-assert 0 < immortal.make_new_immortal() < 10_000
+assert immortal.make_new_immortal() > 0
 assert sys.getrefcount(new["new"]) == sys.getrefcount(None)
-assert sys.getrefcount(old["old"]) < 100
+assert sys.getrefcount(new["new"][0]) == sys.getrefcount(None)
 sys.stdout.flush()
 os._exit(0)
 """,

@@ -18,12 +18,14 @@ def make_round(factor: float) -> dict[str, Any]:
         "chain_s": 2.0 * factor,
         "pandas_s": 3.0 * factor,
         "provider_s": 4.0 * factor,
+        "slow_parse_s": 1.0 * factor,
         "true_cpu_ms": cpu_ms,
         "pandas_cpu_ms": cpu_ms,
         "provider_cpu_ms": cpu_ms,
         "queued_to_started_ms": [5.0 * factor, 6.0 * factor, 7.0 * factor],
         "idle_mib": 100.0 * factor,
         "idle_processes": 2,
+        "idle_loaded_mib": 160.0 * factor,
         "running_mib": 17.0 * factor,
         "added_mib": 15.0 * factor,
         "held_slots": 32,
@@ -34,7 +36,7 @@ def make_result(**rounds: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "at": "2026-01-01 00:00 UTC",
         "machine": {"cores": "2"},
-        "sizes": {"width": 100, "length": 20, "heavy": 40, "singles": 10},
+        "sizes": {"width": 100, "length": 20, "heavy": 40, "steps": 5, "singles": 10},
         "unavailable": {},
         "versions": {"air": {"apache-airflow": "3.3.2"}},
         "job_files": {"submit_cpu_ms": 0.3, "submit_wall_ms": 0.4, "read_cpu_ms": 0.1},
@@ -56,6 +58,21 @@ def test_goals_are_ratios_of_one_run_and_limits() -> None:
     near = make_result(air=[make_round(2)], local=[make_round(3)])
     assert "**missed** (1.50 x)" in verdict("{width} `true`", near)
     assert "**missed**" in verdict("memory per running task", near)
+
+
+def test_goals_are_told_of_both_ways_of_this_executor() -> None:
+    result = make_result(air=[make_round(2)], air_templates=[make_round(1)], local=[make_round(3)])
+    assert verdict("{width} `true`", result) == (
+        ">= 1.6 x LocalExecutor: **missed** (1.50 x), DAG templates met (3.00 x)"
+    )
+    only_templates = make_result(air_templates=[make_round(1)])
+    assert verdict("memory per running task", only_templates) == "<= 18: DAG templates met"
+
+
+def test_memory_with_heavy_packages_is_told_apart_and_has_no_goal() -> None:
+    result = make_result(air=[make_round(1)])
+    assert verdict("memory, idle after work, MiB", result) == "<= 120: met"
+    assert "| memory, idle after work, pandas and a provider preloaded, MiB | 160 |  |" in render(result, [])
 
 
 def test_slots_that_are_not_all_held_miss_the_goal() -> None:
