@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from air_executor.core.names import check_job_name
 from air_executor.store.files import temporary_name
+from air_executor.store.paths import store_path
 from air_executor.store.root import Root
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ def remove_leftovers(root: Root) -> None:
     """Remove what kills left in tmp/, and refusals that nobody came for."""
     for directory, suffix in ((root.tmp, ""), (root.requests, ".refused")):
         with os.scandir(directory) as entries:
-            old = [Path(entry.path) for entry in entries if entry.name.endswith(suffix) and _is_old(entry)]
+            old = [store_path(entry.path) for entry in entries if entry.name.endswith(suffix) and _is_old(entry)]
         for path in old:
             _remove(path)
 

@@ -15,6 +15,7 @@ from air_executor.core.names import is_plain_name
 from air_executor.core.preload import Learned, Line, Report, TemplateNote
 from air_executor.errors import DamagedFileError
 from air_executor.store.files import create_file, decode_json, read_bytes, temporary_name, write_all
+from air_executor.store.paths import store_path
 from air_executor.store.root import Root
 
 MOST_REPORT_BYTES = 512 * 1024
@@ -135,7 +136,7 @@ class LearnedFiles:
                     continue
                 # A process that was killed while it wrote leaves an unfinished one.
                 if not entry.name.startswith(_UNFINISHED) or _is_stale(entry):
-                    found.append(Path(entry.path))
+                    found.append(store_path(entry.path))
         return found
 
     def read_record(self, generation: str) -> list[Line]:

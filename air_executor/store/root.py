@@ -9,6 +9,7 @@ from pathlib import Path
 
 from air_executor.core.names import check_job_name, is_plain_name
 from air_executor.errors import RootError
+from air_executor.store.paths import store_path
 
 _DIRECTORIES = ("jobs", "archive", "requests", "ended", "environments", "run", "tmp")
 
@@ -17,6 +18,7 @@ class Root:
     """The paths below one base path. `open` checks them; the constructor alone touches nothing."""
 
     def __init__(self, path: Path) -> None:
+        path = store_path(path)
         self.path = path
         self.jobs = path / "jobs"
         self.archive = path / "archive"
@@ -116,7 +118,7 @@ def _plain_names(directory: Path) -> list[str]:
         return [entry.name for entry in entries if is_plain_name(entry.name)]
 
 
-# As text, for those who name very many: in Python 3.12 each part of a `Path` stays in memory for ever.
+# As text, for those who name very many.
 
 
 def log_name(task_id: str, attempt: int) -> str:

@@ -14,6 +14,7 @@ from air_executor.core.events import ViewWritten
 from air_executor.core.job import Job
 from air_executor.store.files import create_file, exchange, sync_directory, temporary_name
 from air_executor.store.journal import Journal
+from air_executor.store.paths import store_path
 from air_executor.store.records import StateRecord, TaskRecord, state_record, task_record
 from air_executor.store.root import Root
 
@@ -128,7 +129,7 @@ def swapped_out(root: Root) -> list[tuple[str, Path]]:
     """Return job names and paths of tasks.json files in tmp/: ours in the making, or others' that ours replaced."""
     marker = f".{_TASKS_SUFFIX}."
     with os.scandir(root.tmp) as entries:
-        return [(entry.name.rpartition(marker)[0], Path(entry.path)) for entry in entries if marker in entry.name]
+        return [(entry.name.rpartition(marker)[0], store_path(entry.path)) for entry in entries if marker in entry.name]
 
 
 def find_stranger(root: Root, job: Job) -> Path | None:

@@ -24,6 +24,8 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from air_executor.store.paths import store_path
+
 _log = logging.getLogger(__name__)
 
 # watchdog calls it an error when a watch is closed while its thread looks for events.
@@ -73,7 +75,7 @@ class Watch:
                 pass
         taken: list[Path] = []
         while self._appeared:
-            taken.append(Path(self._appeared.popleft()))
+            taken.append(store_path(self._appeared.popleft()))
         return taken
 
     def close(self) -> None:
