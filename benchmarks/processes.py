@@ -17,6 +17,7 @@ from tests.support.airflow_site import AirflowSite
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _SAMPLE_INTERVAL_S = 0.02
+_TEMPLATE_TITLE = b"air-executor DAG template"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class CpuReading:
     api_server_s: float
     triggerer_s: float
     engine_s: float
-    """Manager and fork servers, or worker and broker: themselves."""
+    """Manager, fork servers and templates, or worker and broker: themselves."""
     pool_s: float
     """Supervisors that stay: themselves."""
     reaped_s: float
@@ -75,9 +76,12 @@ class SiteProcesses:
         )
 
     def engine_pids(self) -> list[int]:
-        """Return manager and fork servers, or worker and broker."""
+        """Return manager, fork servers and their templates, or worker and broker."""
         roots = self._engine_roots()
-        return roots if self._executor.worker else [*roots, *(child for pid in roots for child in _children(pid))]
+        if self._executor.worker:
+            return roots
+        servers = [child for pid in roots for child in _children(pid)]
+        return [*roots, *servers, *(child for pid in servers for child in _children(pid) if _is_template(child))]
 
     def _engine_roots(self) -> list[int]:
         if self._executor.worker:
@@ -181,6 +185,13 @@ def _children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (OSError, ValueError):
         return []
+
+
+def _is_template(pid: int) -> bool:
+    # It reaps runners itself: left out, what these have used would show only when it ends.
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(_TEMPLATE_TITLE)
+    return False
 
 
 def _living(pid: int) -> list[psutil.Process]:

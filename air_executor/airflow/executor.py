@@ -305,25 +305,28 @@ class AirExecutorExecutor(BaseExecutor):
             self._linger(client, enough=max(self.parallelism // 4, 1), factor=factor)
         elif not ended and self._may_linger and dispatched < self._batch_size:
             self._may_linger = False
-            self._linger(client, enough=1)
+            ended = self._linger(client, enough=1)
+        # What runs beside something that has ended may end soon too: the last of many are waited for one by one.
+        self._may_linger = self._may_linger or (ended > 0 and bool(self._jobs))
         self._check_all(client)
 
-    def _linger(self, client: AirExecutorClient, enough: int, factor: int = 1) -> None:
-        """Wait for `enough` jobs to end. The scheduler does not sleep in a loop that queued or ended something anyway."""
+    def _linger(self, client: AirExecutorClient, enough: int, factor: int = 1) -> int:
+        """Wait for `enough` jobs to end; return how many did. The scheduler does not sleep in a loop that queued or ended something."""
         if self._options.sync_linger_s <= 0:
-            return
+            return 0
         until = time.monotonic() + self._options.sync_linger_s * factor
         if self._watch is None:
             # Not before now: it has a thread, and executors beside this one fork when they start.
             self._watch = client.watch_ended()
         if not self._watch.is_live:
             # No event would end the wait.
-            return
+            return 0
         # First without waiting: what ended before the watch began wakes nobody. Later, a mark of others may have woken us.
         collected = self._collector.collect(client)
         while collected < enough and (left_s := until - time.monotonic()) > 0:
             self._watch.wait(left_s)
             collected += self._collector.collect(client)
+        return collected
 
     def _check_all(self, client: AirExecutorClient) -> None:
         """Look at everything now and then, whether something told of it or not."""

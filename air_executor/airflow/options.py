@@ -64,8 +64,8 @@ OPTION_DESCRIPTIONS = (
         "sync_linger",
         "float",
         "0.25",
-        "After the scheduler has handed out tasks, wait up to this many seconds for the first of them to end, so that "
-        "what follows it starts at once instead of an idle second later. 0 turns it off.",
+        "After the scheduler has handed out tasks, or some have ended beside others, wait up to this many seconds for the "
+        "next of them to end, so that what follows it starts at once instead of an idle second later. 0 turns it off.",
     ),
     OptionDescription(
         "warm_parent_idle",

@@ -325,6 +325,32 @@ def test_it_lingers_for_the_first_end_after_a_dispatch_only(executor, client):
     assert len(client.waits) == waits
 
 
+def test_after_an_end_it_lingers_for_the_others_once(executor, client):
+    hand_over(executor, make_workload("first"), make_workload("second"))
+    first, second = client.specs
+    client.end(first)
+    executor.sync()
+    waits = len(client.waits)
+    # The scheduler would sleep now, through the end of the second.
+    client.ends_while_waiting.append(second)
+    executor.sync()
+    assert len(client.waits) == waits + 1
+    assert client.ended == []
+    assert len(executor.get_event_buffer()) == 2
+    executor.sync()
+    assert len(client.waits) == waits + 1
+
+
+def test_it_does_not_linger_again_where_nothing_ended(executor, client):
+    hand_over(executor, make_workload("first"), make_workload("second"))
+    client.end(next(iter(client.specs)))
+    executor.sync()
+    executor.sync()
+    waits = len(client.waits)
+    executor.sync()
+    assert len(client.waits) == waits
+
+
 def test_an_end_to_report_puts_the_linger_off_until_the_scheduler_would_sleep(executor, client):
     first, second = make_workload("first"), make_workload("second")
     hand_over(executor, first)
