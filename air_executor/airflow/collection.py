@@ -53,19 +53,25 @@ class Collector:
         self._note_end = note_end
         self._clock = clock
         self._damaged: dict[str, _Damage] = {}
+        self._mark_may_follow: set[str] = set()
+        """Jobs whose end was seen at the last look at all: the manager leaves their mark a moment after the state."""
 
     def collect(self, client: AirExecutorClient) -> int:
         """Settle the jobs that left their mark and return how many have ended; the marks of others stay.
 
         :raises OSError: the marks cannot be listed.
         """
-        marked = (self._jobs.get(name) for name in client.ended_names())
+        names = client.ended_names()
+        for name in self._mark_may_follow.intersection(names):
+            # Nobody else comes for it, and its job would be kept for a day.
+            self._mark_may_follow.discard(name)
+            client.forget_ended(name)
+        marked = (self._jobs.get(name) for name in names)
         return sum(self._settle(client, job) for job in marked if job is not None)
 
     def check_all(self, client: AirExecutorClient) -> None:
         """Settle every job that has ended: a mark may be lost, a directory removed by hand."""
-        for job in self._jobs:
-            self._settle(client, job)
+        self._mark_may_follow = {job.name for job in self._jobs if self._settle(client, job)}
 
     def _settle(self, client: AirExecutorClient, job: TrackedJob) -> bool:
         """Report a job if it has ended; tell whether it has."""

@@ -450,6 +450,20 @@ def test_with_all_slots_taken_it_waits_for_free_ones(executor, client):
     assert len(client.waits) == waits
 
 
+def test_a_mark_that_comes_after_its_end_was_seen_is_removed(executor, client):
+    hand_over(executor, make_workload("first"), make_workload("second"))
+    first, _ = client.specs
+    client.end(first)
+    # The manager writes the state first, and the mark a moment later.
+    client.ended.clear()
+    look_at_everything(executor)
+    assert len(executor.get_event_buffer()) == 1
+    client.ended.append(first)
+    executor.sync()
+    assert client.ended == []
+    assert executor.get_event_buffer() == {}
+
+
 def test_without_events_it_does_not_linger(executor, client):
     client.has_events = False
     hand_over(executor, make_workload())
