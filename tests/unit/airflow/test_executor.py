@@ -452,6 +452,7 @@ def test_with_all_slots_taken_it_waits_for_free_ones(executor, client):
 
 def test_a_mark_that_comes_after_its_end_was_seen_is_removed(executor, client):
     hand_over(executor, make_workload("first"), make_workload("second"))
+    executor.get_event_buffer()
     first, _ = client.specs
     client.end(first)
     # The manager writes the state first, and the mark a moment later.
