@@ -6,6 +6,7 @@ what happens where it is missing.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -268,6 +269,41 @@ def find_import_limit_s() -> float:
     except Exception:
         # A value that is no number: Airflow tells of it where it reads it.
         return 30.0
+
+
+def find_unrest_event() -> tuple[Any, Any] | None:
+    """Return key and value of an event that has the scheduler go round at once, and does nothing else; None without.
+
+    The scheduler sleeps for an idle second in each loop that queued nothing and whose events are all dealt with; that
+    ends were among them counts for nothing (3.1 to 3.3). What follows them would wait. An event that is nobody's stays.
+    """
+    runner = getattr(sys.modules.get("airflow.jobs.scheduler_job_runner"), "SchedulerJobRunner", None)
+    if runner is None:
+        # No scheduler, as in `dag.test()`.
+        return None
+    # 3.3 has a kind of event that it leaves alone without a word; earlier ones log that they have received one.
+    make_key = find("airflow.models.connection_test", "ConnectionTestKey")
+    key = (
+        make_key(id="air-executor") if make_key is not None else TaskInstanceKey("air-executor", "ended", "any", 0, -1)
+    )
+    event = (key, (None, None))
+    try:
+        left = runner.process_executor_events(_OneEvent(event), None, None, None)
+    except Exception:
+        # It asks for more than was expected: nobody knows what it would do with the event.
+        return None
+    return event if left == 1 else None
+
+
+class _OneEvent:
+    """Stands for an executor with one event."""
+
+    def __init__(self, event: tuple[Any, Any]) -> None:
+        self._event = event
+
+    def get_event_buffer(self) -> dict[Any, Any]:
+        """Return the event."""
+        return dict([self._event])
 
 
 def find_supervised_classes() -> Sequence[type]:

@@ -77,6 +77,7 @@ class AirExecutorExecutor(BaseExecutor):
         self._dispatched = 0
         self._may_linger = False
         self._next_check_all_at = 0.0
+        self._unrest: tuple[Any, Any] | None = None
 
     @cached_property
     def _can_store_names(self) -> bool:
@@ -104,6 +105,7 @@ class AirExecutorExecutor(BaseExecutor):
         :raises ConfigurationError: an option of [air_executor] has a value that it cannot have.
         """
         options = self._options
+        self._unrest = compat.find_unrest_event()
         self._keeper = ManagerKeeper(
             autostart=options.autostart_manager,
             start_options={
@@ -293,8 +295,8 @@ class AirExecutorExecutor(BaseExecutor):
         if not self._jobs and not self._dismissed and not self._adopter:
             return
         self._dismissed.collect(client)
-        # With an end to report, or after a full batch, which may have more behind it, the scheduler goes round at once;
-        # the linger is then for a later time, before it sleeps.
+        # With an end to report, or after a full batch, which may have more behind it, the scheduler goes round at once
+        # (see `compat.find_unrest_event`); the linger is then for a later time, before it sleeps.
         ended = self._collector.collect(client)
         if len(self.running) >= self.parallelism > 0:
             # Nothing can be queued until a slot is free, so the scheduler would sleep its second whatever ends meanwhile.
@@ -302,16 +304,24 @@ class AirExecutorExecutor(BaseExecutor):
             # Those that were handed out together tend to end together, a while later.
             factor = _FULL_LINGER_FACTOR if self._may_linger else 1
             self._may_linger = False
-            self._linger(client, enough=max(self.parallelism // 4, 1), factor=factor)
+            ended += self._linger(client, enough=max(self.parallelism // 4, 1), factor=factor)
         elif not ended and self._may_linger and dispatched < self._batch_size:
             self._may_linger = False
             ended = self._linger(client, enough=1)
-        # What runs beside something that has ended may end soon too: the last of many are waited for one by one.
-        self._may_linger = self._may_linger or (ended > 0 and bool(self._jobs))
+        if ended:
+            self._note_ended()
         self._check_all(client)
 
+    def _note_ended(self) -> None:
+        """See that what follows an end is not slept through."""
+        # What runs beside something that has ended may end soon too: the last of many are waited for one by one.
+        self._may_linger = self._may_linger or bool(self._jobs)
+        if self._unrest is not None:
+            key, value = self._unrest
+            self.event_buffer[key] = value
+
     def _linger(self, client: AirExecutorClient, enough: int, factor: int = 1) -> int:
-        """Wait for `enough` jobs to end; return how many did. The scheduler does not sleep in a loop that queued or ended something."""
+        """Wait for `enough` jobs to end; return how many did."""
         if self._options.sync_linger_s <= 0:
             return 0
         until = time.monotonic() + self._options.sync_linger_s * factor

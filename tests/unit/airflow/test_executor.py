@@ -444,10 +444,46 @@ def test_with_all_slots_taken_it_waits_for_free_ones(executor, client):
     client.ends_while_waiting.append(first)
     executor.sync()
     assert len(executor.running) == executor.parallelism - 1
+    # With a slot free and nothing to take it, it waits for the others as after any end: once.
+    executor.sync()
     waits = len(client.waits)
-    # With a slot free the scheduler has something to do.
     executor.sync()
     assert len(client.waits) == waits
+
+
+def test_the_scheduler_is_told_to_go_round_when_something_ended(executor, client):
+    pytest.importorskip("airflow.jobs.scheduler_job_runner")
+    executor._unrest = compat.find_unrest_event()
+    assert executor._unrest is not None
+    workload = make_workload()
+    hand_over(executor, workload)
+    assert set(executor.event_buffer) == {workload.ti.key}
+    executor.get_event_buffer()
+    client.end(next(iter(client.specs)))
+    executor.sync()
+    assert set(executor.event_buffer) == {workload.ti.key, executor._unrest[0]}
+
+
+def test_the_event_for_that_does_nothing_but_keep_this_scheduler_awake(executor, caplog):
+    runner = pytest.importorskip("airflow.jobs.scheduler_job_runner").SchedulerJobRunner
+    key, value = compat.find_unrest_event()
+    executor.event_buffer[key] = value
+    # Without a session it could not even look for anything.
+    assert runner.process_executor_events(executor, None, None, None) == 1
+    assert executor.event_buffer == {}
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+def test_a_scheduler_that_would_do_something_with_it_gets_none(monkeypatch):
+    runner = pytest.importorskip("airflow.jobs.scheduler_job_runner").SchedulerJobRunner
+    monkeypatch.setattr(runner, "process_executor_events", lambda *_: 0)
+    assert compat.find_unrest_event() is None
+
+    def refuse(*_):
+        raise TypeError("unexpected")
+
+    monkeypatch.setattr(runner, "process_executor_events", refuse)
+    assert compat.find_unrest_event() is None
 
 
 def test_a_mark_that_comes_after_its_end_was_seen_is_removed(executor, client):
