@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _CHECK_ALL_INTERVAL_S = 30.0
 _FULL_LINGER_FACTOR = 8
 """How many times longer it lingers while all slots are taken by tasks that were just handed out."""
+_ENDS_PER_ROUND = 8
+"""Of so many jobs that run, one end is enough for a round of the scheduler's loop: each has its price."""
 _MANAGER_START_S = 5.0
 
 
@@ -307,7 +309,7 @@ class AirExecutorExecutor(BaseExecutor):
             ended += self._linger(client, enough=max(self.parallelism // 4, 1), factor=factor)
         elif not ended and self._may_linger and dispatched < self._batch_size:
             self._may_linger = False
-            ended = self._linger(client, enough=1)
+            ended = self._linger(client, enough=max(len(self._jobs) // _ENDS_PER_ROUND, 1))
         if ended:
             self._note_ended()
         self._check_all(client)
