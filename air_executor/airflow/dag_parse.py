@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from air_executor.airflow import immortal, provenance
+from air_executor.airflow import immortal, provenance, settled_heap
 from air_executor.airflow.importing import find_thread_objection
 from air_executor.airflow.installed import InstalledPackages, find_origin
 from air_executor.airflow.parse_output import ParseOutput
@@ -166,4 +166,5 @@ def _share() -> None:
     gc.collect()
     if immortal.why_not() is None:
         immortal.make_new_immortal()
+    settled_heap.fill_holes()
     gc.freeze()

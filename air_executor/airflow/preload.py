@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from air_executor.airflow import huge_pages, immortal
+from air_executor.airflow import huge_pages, immortal, settled_heap
 
 if TYPE_CHECKING:
     from air_executor.airflow.learned_preload import LearnedPreload
@@ -115,6 +115,8 @@ def load(options: Options, learned: LearnedPreload | None = None) -> WorkloadRun
         _try("have tasks report what they import", learned.finish)
     if options.immortal_objects:
         _try("make objects immortal", _make_objects_immortal)
+    if options.preload:
+        _try("fill holes in the heap", settled_heap.fill_holes)
     return run_workload
 
 
