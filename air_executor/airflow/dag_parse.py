@@ -83,7 +83,7 @@ class _Parse:
             remembered.make(self._dag_file.bundle, self._dag_file.version, self._dag_file.path, self._watch)
         except UnknownAirflowError as error:
             raise self._unsuitable(str(error)) from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._unsuitable(f"it cannot be parsed ahead of tasks ({type(error).__name__})") from None
         finally:
             gc.disable()

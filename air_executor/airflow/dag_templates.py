@@ -77,7 +77,7 @@ class DagTemplates:
         try:
             with open(launch.workload_path, "rb") as file:
                 workload = _WORKLOADS.decode(file.read(_MOST_BYTES))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
             # No task; or its runner says what is wrong with it.
             return None
         return DagFile(workload.bundle_info.name, workload.bundle_info.version, workload.dag_rel_path)

@@ -21,6 +21,10 @@ from air_executor.process.template_link import TemplateLink
 _RENEW_AT = 0.6
 """From this part of its age on, a template that is in use has its successor prepared beside it."""
 _REMEMBER_REFUSAL_S = 3600.0
+_REMEMBER_DEATH_S = 60.0
+"""Of a preparation that ended its process nobody knows what it has read, and so not when that changes."""
+_BUSY_S = 1.0
+"""A template that was used so lately is not let go for another."""
 _FAREWELL_S = 2.0
 _STEP_S = 0.005
 
@@ -131,9 +135,9 @@ class Templates:
                 return self._here
             serving.used_at = now
             if now > serving.began_at + self._plan.max_age_s * _RENEW_AT:
-                self._prepare(key, place)
+                self._see_to_successor(key, place)
             return serving
-        if not self._prepare(key, place):
+        if place.preparing is None and not (self._make_room(now) and self._prepare(key, place)):
             return self._here
         place.waiting.append(launch)
         return None
@@ -142,7 +146,8 @@ class Templates:
         refusal = place.refusal
         if refusal is None:
             return False
-        if now - place.refused_at < _REMEMBER_REFUSAL_S and self._plan.why_outdated(refusal.facts) is None:
+        remember_s = _REMEMBER_REFUSAL_S if refusal.facts else _REMEMBER_DEATH_S
+        if now - place.refused_at < remember_s and self._plan.why_outdated(refusal.facts) is None:
             return True
         place.refusal = None
         return False
@@ -152,11 +157,13 @@ class Templates:
             return True
         return self._plan.why_outdated(link.facts or {}) is not None
 
+    def _see_to_successor(self, key: Hashable, place: _Place) -> None:
+        # At the end of its age it is in use, but not so much that others should go for it.
+        if place.preparing is None and self._count() < self._plan.most:
+            self._prepare(key, place)
+
     def _prepare(self, key: Hashable, place: _Place) -> bool:
-        """See that a template is being prepared; False if there can be none now."""
-        if place.preparing is not None:
-            return True
-        self._make_room()
+        """Have a template prepared; False if it cannot be forked."""
         try:
             link = TemplateLink(
                 key,
@@ -175,11 +182,19 @@ class Templates:
         place.preparing = link
         return True
 
-    def _make_room(self) -> None:
-        """Let the one go that was not used for longest, where there are as many as there may be."""
-        serving = [place for place in self._places.values() if place.serving is not None]
-        if len(serving) >= self._plan.most:
-            self._let_go(min(serving, key=lambda place: place.serving.used_at if place.serving else 0.0))
+    def _count(self) -> int:
+        return sum((place.serving is not None) + (place.preparing is not None) for place in self._places.values())
+
+    def _make_room(self, now: float) -> bool:
+        """Let the one go that was not used for longest, where there are as many as there may be; False if all are needed."""
+        if self._count() < self._plan.most:
+            return True
+        serving = [(place.serving.used_at, key) for key, place in self._places.items() if place.serving is not None]
+        used_at, key = min(serving, key=lambda each: each[0], default=(now, None))
+        if now - used_at < _BUSY_S:
+            return False
+        self._let_go(self._places[key])
+        return True
 
     def _let_go(self, place: _Place) -> None:
         """Have the template that serves leave; what it has yet to tell is heard."""
@@ -256,6 +271,8 @@ class Templates:
                 self._refuse(place, link, f"its preparation takes more than {self._plan.prepare_limit_s:g} s")
             if place.serving is not None and now >= place.serving.began_at + self._plan.max_age_s:
                 self._let_go(place)
+            if place.refusal is not None and now - place.refused_at >= _REMEMBER_REFUSAL_S:
+                place.refusal = None
         self._places = {key: place for key, place in self._places.items() if place.is_needed}
         self._vacated = [cgroup for cgroup in self._vacated if not cgroup.remove()]
 
@@ -281,7 +298,9 @@ class Templates:
                 link.kill()
                 _has_left(link.pid, time.monotonic() + _FAREWELL_S)
             self._forget(link)
-        self._places.clear()
+        for place in self._places.values():
+            place.serving = place.preparing = None
+        self._tell()
         self._vacated = [cgroup for cgroup in self._vacated if not cgroup.remove()]
         if self._cgroups is not None:
             # Of templates that were killed.

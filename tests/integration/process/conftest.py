@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -31,12 +32,15 @@ def nothing_outlives_the_test() -> Iterator[None]:
     yield
     while left := [child for child in me.children(recursive=True) if child.pid not in before]:
         for child in left:
-            child.kill()
+            # A template goes with its fork server, and may just have gone.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
         for child in left:
             try:
                 os.waitpid(child.pid, 0)
             except ChildProcessError:
-                child.wait()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.wait()
 
 
 @pytest.fixture(params=["cgroups", "no cgroups"])

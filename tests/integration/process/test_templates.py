@@ -168,8 +168,17 @@ def test_its_successor_is_prepared_while_it_serves(start_templates: StartTemplat
 
 def test_the_one_that_was_not_used_for_longest_makes_room(serving: Serving, tmp_path: Path) -> None:
     files = [write(tmp_path / f"{number}.txt", str(number)) for number in range(3)]
-    for path in (files[0], files[1], files[0], files[2]):
+    for path in (files[0], files[1]):
         look(serving, path)
+    # Both were used just now.
+    assert look(serving, files[2])[0] == "nothing"
+    assert prepared_by(files[2]) == []
+
+    def look_at_others() -> str:
+        look(serving, files[0])
+        return look(serving, files[2])[0]
+
+    wait_until(look_at_others, lambda word: word == "2")
     wait_until(gone(prepared_by(files[1])[0]))
     assert is_alive(prepared_by(files[0])[0])
     assert is_alive(prepared_by(files[2])[0])
