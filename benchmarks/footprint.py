@@ -69,7 +69,10 @@ def _read_base_path(base_path: Path, keep_finished_s: float) -> Footprint:
     overdue_at = time.time() - keep_finished_s - 2 * _HOUSEKEEPING_S
     return {
         "files and directories under the base path": len(entries),
-        "the same, KiB": sum(_size_kib(entry.path) for entry in entries if entry.path not in logs | spools),
+        # Not of directories: the file system never makes one smaller.
+        "the same, KiB": sum(
+            _size_kib(entry.path) for entry in entries if entry.is_file() and entry.path not in logs | spools
+        ),
         "finished jobs beyond their time": sum(
             _changed_at(job.path) < overdue_at for job in os.scandir(base_path / "jobs")
         ),
