@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.endswith("/run"):
             status, content = 200, _RUN_TEXT
-        elif "rendered-fields" in self.path or "xcoms" in self.path:
+        elif self.path.endswith("/rtif") or "xcoms" in self.path:
             status, content = 201, _OK_TEXT
         else:
             status, content = 204, b""

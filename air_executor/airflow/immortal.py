@@ -17,6 +17,8 @@ import struct
 import sys
 import sysconfig
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # `_Py_IMMORTAL_REFCNT` of 64-bit builds; 3.14 has another scheme.
@@ -67,19 +69,11 @@ def make_all_immortal() -> int:
 
     :raises RuntimeError: this interpreter is not one of those known; nothing was changed.
     """
-    reason = why_not()
-    if reason is not None:
-        raise RuntimeError(reason)
-    gc.collect()
-    # A collection meanwhile would walk what is being changed; and frozen objects are not listed.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    gc.unfreeze()
-    try:
+    with _uncollected():
+        gc.collect()
+        # Frozen objects are not listed.
+        gc.unfreeze()
         return _spread(gc.get_objects())
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def make_new_immortal() -> int:
@@ -87,13 +81,20 @@ def make_new_immortal() -> int:
 
     :raises RuntimeError: as `make_all_immortal`.
     """
+    with _uncollected():
+        return _spread(gc.get_objects())
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Have no collection walk what is being changed."""
     reason = why_not()
     if reason is not None:
         raise RuntimeError(reason)
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        return _spread(gc.get_objects())
+        yield
     finally:
         if was_enabled:
             gc.enable()

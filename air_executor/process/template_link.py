@@ -17,6 +17,7 @@ from air_executor.process.attempts import BirthplaceLostError
 from air_executor.process.cgroup import AttemptCgroup
 from air_executor.process.channel import Channel
 from air_executor.process.exits import RunnerExit
+from air_executor.process.identity import identify
 from air_executor.process.protocol import Launch
 from air_executor.process.runner import Inheritance
 from air_executor.process.template import (
@@ -78,6 +79,7 @@ class TemplateLink:
         finally:
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+        self._identity = identify(self.pid)
         self._socket = ours
         self._channel: Channel[TemplateMessage] = Channel(ours, TemplateMessage)
         self._answers: deque[TemplateMessage] = deque()
@@ -174,7 +176,9 @@ class TemplateLink:
 
     def kill(self) -> None:
         """End it, and what its preparation has started; runners have sessions of their own."""
-        # Not yet reaped, its number is nobody else's.
+        if identify(self.pid) != self._identity:
+            # Reaped, and its number may be somebody else's.
+            return
         for end in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 end(self.pid, signal.SIGKILL)

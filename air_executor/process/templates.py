@@ -222,6 +222,8 @@ class Templates:
             if place is not None and place.serving is link:
                 place.serving = None
                 self._tell()
+            # It may have broken the protocol instead of ending.
+            link.kill()
             self._forget(link)
         return True
 

@@ -36,6 +36,7 @@ class LearnedFiles:
         self.learned = directory / "learned.json"
         self.reports = directory / "reports"
         self.records = directory / "generations"
+        self._has_spoken = False
 
     def create(self) -> None:
         """Make the directories, mode 0700.
@@ -75,13 +76,19 @@ class LearnedFiles:
     def write_templates(self, generation: str, notes: list[TemplateNote]) -> None:
         """Replace what a generation says of its templates, and remove what earlier ones said.
 
+        A generation whose own was removed has a successor, and says nothing more.
+
         :raises OSError: it could not be written.
         """
+        own = self.records / f"{generation}{_TEMPLATES}"
+        if self._has_spoken and not own.exists():
+            return
+        self._has_spoken = True
         aside = self.records / temporary_name(_UNFINISHED + "templates")
         create_file(aside, msgspec.json.encode(notes), durable=False)
-        os.replace(aside, self.records / f"{generation}{_TEMPLATES}")
+        os.replace(aside, own)
         for path in self._list_templates():
-            if path.name != f"{generation}{_TEMPLATES}":
+            if path != own:
                 path.unlink(missing_ok=True)
 
     def read_templates(self) -> list[TemplateNote]:

@@ -152,8 +152,11 @@ def test_stamps_are_read_as_they_were_written(tmp_path):
 
 def test_the_generation_that_spoke_last_says_how_templates_stand(files):
     at = utc_now()
-    files.write_templates("first", [TemplateNote(bundle="b", path="one.py", at=at)])
-    files.write_templates("second", [TemplateNote(bundle="b", path="two.py", at=at, reason="it is so")])
+    first, second = LearnedFiles(files.directory), LearnedFiles(files.directory)
+    first.write_templates("first", [TemplateNote(bundle="b", path="one.py", at=at)])
+    second.write_templates("second", [TemplateNote(bundle="b", path="two.py", at=at, reason="it is so")])
+    # It leaves later, and has nothing more to say.
+    first.write_templates("first", [])
     assert [note.path for note in files.read_templates()] == ["two.py"]
     assert [path.name for path in files.records.iterdir()] == ["second.templates.json"]
     (files.records / "second.templates.json").write_text("[{")
