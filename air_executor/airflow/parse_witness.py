@@ -38,6 +38,7 @@ _CHANGING = frozenset(
     }
 )
 _LISTING = frozenset({"os.listdir", "os.scandir"})
+_TELLING = frozenset({"open"}) | _LISTING | _CONNECTING | _STARTING | _CHANGING
 _ASKING = ("_get_variable", "_set_variable", "_delete_variable", "_get_connection", "_async_get_connection")
 _CONTEXT_MODULE = "airflow.sdk.execution_time.context"
 _RUNNER_MODULE = "airflow.sdk.execution_time.task_runner"
@@ -84,12 +85,14 @@ class ParseWitness:
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note an audit event."""
+        # First, since to ask who raised an event raises another. The importer reads modules, which are looked at by
+        # themselves, and writes bytecode beside them.
+        if event not in _TELLING or _is_importing():
+            return
         if event == "open":
             self._see_open(*arguments)
         elif event in _LISTING:
-            # The importer lists directories to find modules: what it finds is looked at by itself.
-            if not _is_importing():
-                self._add(arguments[0] if arguments[0] is not None else ".")
+            self._add(arguments[0] if arguments[0] is not None else ".")
         elif event in _CONNECTING:
             self.rule_out("it opens a connection")
         elif event in _STARTING:
@@ -101,7 +104,7 @@ class ParseWitness:
         if isinstance(path, int):
             return
         text = os.fsdecode(path)
-        if text.startswith(_KERNEL_PATHS) or "__pycache__" in text:
+        if text.startswith(_KERNEL_PATHS):
             return
         if isinstance(flags, int) and flags & _WRITING:
             self.rule_out(f"it writes {text}")
@@ -176,7 +179,7 @@ class _Nobody:
 
 
 def _is_importing() -> bool:
-    # Two above `see`: the hook, and whoever raised the event.
+    # Above this, `see` and the hook: whoever raised the event.
     caller = sys._getframe(3)
     return caller.f_code.co_filename.startswith("<frozen importlib")
 

@@ -50,8 +50,8 @@ class RememberedBag:
         import structlog
 
         parse = sdk_compat.find(_MODULE, _FUNCTION)
-        if parse is None:
-            raise UnknownAirflowError(f"there is no {_MODULE}.{_FUNCTION}")
+        if parse is None or not any(sdk_compat.find(module, name) for module, name in _BAGS):
+            raise UnknownAirflowError(f"there is no {_MODULE}.{_FUNCTION}, or no bag of DAGs")
 
         def make(original: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
             with around():

@@ -234,6 +234,8 @@ def test_what_was_edited_is_read_anew_by_the_next_task(site, dags, name, text, k
     seen = run(site, "shared", 3)
     assert [each[key] for each in seen] == [value] * 3
     assert not parses(seen) & parses(before)
+    # By a template again.
+    assert len(parses(seen)) == 1
 
 
 def test_generated_dags_follow_the_files_that_they_are_made_from(site, dags):
