@@ -169,7 +169,7 @@ def run_workload(workload: Any, *, server: str, title: str) -> int:
     run = getattr(BaseExecutor, "run_workload", None)
     if run is not None:
         return int(run(workload, server=server, proctitle=title))
-    _set_title(title)
+    set_title(title)
     kind = get_kind(workload)
     if kind == KIND_TASK:
         supervise = find("airflow.sdk.execution_time.supervisor", "supervise")
@@ -199,7 +199,8 @@ def _run_callback(workload: Any) -> int:
     return 0
 
 
-def _set_title(title: str) -> None:
+def set_title(title: str) -> None:
+    """Have this process shown under a title, where that can be done."""
     try:
         from setproctitle import setproctitle
     except ImportError:

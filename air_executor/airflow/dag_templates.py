@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from air_executor.airflow import dag_parse
+from air_executor.airflow import compat, dag_parse
 from air_executor.airflow.dag_parse import DagFile, ParseFacts
 from air_executor.airflow.executor_config import TEMPLATE_VARIABLE
 from air_executor.core.preload import TemplateNote
@@ -85,7 +85,7 @@ class DagTemplates:
     def prepare(self, key: Hashable) -> Facts:
         """Parse the DAG file in the calling process; raises UnsuitableError."""
         assert isinstance(key, DagFile)
-        _set_title(key)
+        compat.set_title(f"air-executor DAG template: {key.path}")
         return dag_parse.parse_for_tasks(key, self._memory_limit_bytes, self._set_up_logging)
 
     def why_outdated(self, facts: Facts) -> str | None:
@@ -115,11 +115,3 @@ def _describe(standing: Standing) -> TemplateNote:
         memory_bytes=facts.memory_bytes,
         at=utc_now(),
     )
-
-
-def _set_title(key: DagFile) -> None:
-    try:
-        from setproctitle import setproctitle
-    except ImportError:
-        return
-    setproctitle(f"air-executor DAG template: {key.path}")

@@ -30,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A scheduler that was started by hand from a task's shell would pass these on.
     os.environ.pop("_AIRFLOW_PROCESS_CONTEXT", None)
 
-    from air_executor.airflow import preload
+    from air_executor.airflow import compat, preload
 
     learned = LearnedPreload(request) if request is not None else None
     options = preload.read_own_options()
     run_workload = preload.load(options, learned)
-    _set_title()
+    compat.set_title("air-executor warm parent")
     return serve_channel(server_arguments, ForkRunner(run_workload), _plan_templates(options, request))
 
 
@@ -51,14 +51,6 @@ def _plan_templates(options: Options, request: GenerationRequest | None) -> DagT
                 request.files.write_templates(request.name, notes)
 
     return DagTemplates(options, import_limit_s=find_import_limit_s(), set_up_logging=preload.set_up_logging, note=note)
-
-
-def _set_title() -> None:
-    try:
-        from setproctitle import setproctitle
-    except ImportError:
-        return
-    setproctitle("air-executor warm parent")
 
 
 if __name__ == "__main__":

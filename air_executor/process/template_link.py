@@ -57,7 +57,6 @@ class TemplateLink:
         self.key = key
         self.began_at = time.monotonic()
         self.used_at = self.began_at
-        self.served = 0
         self.facts: Facts | None = None
         """What its preparation found; None before it is over."""
         self.reason: str | None = None
@@ -144,8 +143,6 @@ class TemplateLink:
             self._socket.setblocking(False)
         answer = self._wait_for_answer()
         if isinstance(answer, Forked):
-            self.served += 1
-            self.used_at = time.monotonic()
             return answer.pid
         if isinstance(answer, NotForked):
             raise BirthplaceLostError(f"a template cannot fork: {answer.error}")

@@ -36,7 +36,6 @@ class Standing(msgspec.Struct, frozen=True):
     facts: Facts
     reason: str | None
     """Why there is no template; None while there is one."""
-    served: int
 
 
 class TemplatePlan(Protocol):
@@ -228,7 +227,7 @@ class Templates:
         return True
 
     def _refuse(self, place: _Place, link: TemplateLink, reason: str) -> None:
-        place.refusal = Standing(link.key, link.facts or {}, reason, 0)
+        place.refusal = Standing(link.key, link.facts or {}, reason)
         place.refused_at = time.monotonic()
         self._let_go(place)
         link.kill()
@@ -311,7 +310,7 @@ class Templates:
     def _tell(self) -> None:
         standings = [place.refusal for place in self._places.values() if place.refusal is not None]
         standings += [
-            Standing(link.key, link.facts or {}, None, link.served)
+            Standing(link.key, link.facts or {}, None)
             for link in (place.serving for place in self._places.values())
             if link is not None
         ]

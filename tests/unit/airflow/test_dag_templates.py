@@ -106,7 +106,7 @@ def test_standings_are_noted_for_people():
     notes = []
     key = DagFile("dags", "v1", "file.py")
     facts = {"seconds": 1.5, "memory_bytes": 10, "stamps": [["/x", None, 0, 0]]}
-    make_plan(notes).note([Standing(key, facts, "it is so", 0), Standing(key, {}, None, 3)])
+    make_plan(notes).note([Standing(key, facts, "it is so"), Standing(key, {}, None)])
     (first, second) = notes[0]
     assert (first.bundle, first.version, first.path, first.reason) == ("dags", "v1", "file.py", "it is so")
     assert (first.seconds, first.memory_bytes) == (1.5, 10)
