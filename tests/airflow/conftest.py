@@ -114,7 +114,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.definition.get_closest_marker("core"):
             databases.append("postgresql")
         chosen = os.environ.get("AIR_TEST_DATABASES", "sqlite,postgresql").split(",")
-        metafunc.parametrize("stage", [name for name in databases if name in chosen], indirect=True, scope="session")
+        metafunc.parametrize("stage", [name for name in databases if name in chosen], indirect=True, scope="package")
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +123,7 @@ def database_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("template") / "airflow.db"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database_template: Path
 ) -> Iterator[Stage]:

@@ -23,4 +23,4 @@ def test_missed_deadline_runs_its_callback(stage):
     finally:
         stage.release(run)
 
-    assert stage.api.wait_for_run("deadline", run) == "success"
+    stage.api.wait_for_success("deadline", run)

@@ -140,7 +140,7 @@ def test_totals_and_history_are_xcoms_of_a_few_keys(stage, run):
 def test_retry_runs_again_only_what_failed(stage, run, client):
     retried = stage.api.trigger("hand_over_retry")
 
-    assert stage.api.wait_for_run("hand_over_retry", retried) == "success"
+    stage.api.wait_for_success("hand_over_retry", retried)
 
     assert stage.api.task_instance("hand_over_retry", retried, "fails_once")["try_number"] == 2
     assert "exit code 3" in stage.api.log("hand_over_retry", retried, "fails_once", 1)
@@ -163,7 +163,7 @@ def test_clearing_a_deferred_task_ends_its_job_and_the_next_try_goes_on_with_it(
     )
     stage.release(cleared)
 
-    assert stage.api.wait_for_run("hand_over_cleared", cleared) == "success"
+    stage.api.wait_for_success("hand_over_cleared", cleared)
     assert len(jobs_of(client, cleared)) == 1
 
 
@@ -175,7 +175,7 @@ def test_clearing_a_task_that_succeeded_starts_a_new_job(stage, run, client):
     stage.api.clear("hand_over_cleared", again, ["held"])
 
     stage.api.wait_for_run("hand_over_cleared", again, {"running", "queued"})
-    assert stage.api.wait_for_run("hand_over_cleared", again) == "success"
+    stage.api.wait_for_success("hand_over_cleared", again)
     first, second = jobs_of(client, again)
     assert second.name == f"{first.name}.2"
 
@@ -203,7 +203,7 @@ def test_end_of_the_triggerer_ends_no_job_and_the_next_one_goes_on(stage, run, c
     stage.site.start("triggerer")
     stage.release(waiting)
 
-    assert stage.api.wait_for_run("hand_over_marked", waiting) == "success"
+    stage.api.wait_for_success("hand_over_marked", waiting)
 
 
 def test_marking_a_task_that_waits_in_its_worker_ends_its_job(stage, run, client):
@@ -240,5 +240,5 @@ def test_many_wait_at_once_and_all_go_on(stage, run, client):
 
     stage.release(many)
 
-    assert stage.api.wait_for_run("hand_over_many", many, timeout_s=180) == "success"
+    stage.api.wait_for_success("hand_over_many", many, timeout_s=180)
     assert len(jobs_of(client, many)) == 24

@@ -43,7 +43,7 @@ def test_killed_supervisor_is_noticed_retried_and_its_tree_ended(stage, start_tr
 
     task_process.parent().kill()
 
-    assert stage.api.wait_for_run("killed_supervisor", run) == "success"
+    stage.api.wait_for_success("killed_supervisor", run)
     wait_until_tree_is_gone(stage)
     assert [entry.attempt for entry in stage.ledger.entries("killed_supervisor", run, "start")] == [1, 2]
     assert [entry.attempt for entry in stage.ledger.entries("killed_supervisor", run, "end")] == [2]
@@ -68,7 +68,7 @@ def test_killed_task_process_is_retried_and_its_tree_ended(stage, start_tree):
 
     task_process.kill()
 
-    assert stage.api.wait_for_run("killed_task", run) == "success"
+    stage.api.wait_for_success("killed_task", run)
     wait_until_tree_is_gone(stage)
     assert [entry.attempt for entry in stage.ledger.entries("killed_task", run, "start")] == [1, 2]
 
@@ -93,6 +93,6 @@ def test_clearing_a_running_task_ends_its_tree_and_runs_it_anew(stage, start_tre
     stage.api.clear("cleared", run, ["tree"])
 
     wait_until_tree_is_gone(stage)
-    assert stage.api.wait_for_run("cleared", run) == "success"
+    stage.api.wait_for_success("cleared", run)
     assert [entry.attempt for entry in stage.ledger.entries("cleared", run, "start")] == [1, 2]
     assert [entry.attempt for entry in stage.ledger.entries("cleared", run, "end")] == [2]

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.core
 def test_each_kind_of_task_ends_in_its_state(stage):
     run = stage.runs["kinds"]
 
-    assert stage.api.wait_for_run("kinds", run) == "success"
+    stage.api.wait_for_success("kinds", run)
 
     assert stage.api.states("kinds", run) == {
         "bash": "success",
@@ -94,7 +94,7 @@ def test_execution_timeout_ends_what_left_the_session_too(stage):
 def test_daemon_that_a_task_left_behind_is_ended(stage):
     run = stage.runs["leaves_daemon"]
 
-    assert stage.api.wait_for_run("leaves_daemon", run) == "success"
+    stage.api.wait_for_success("leaves_daemon", run)
 
     assert stage.ledger.counts("leaves_daemon", run, "end") == {"start_daemon": 1}
     stage.wait_until_gone("sleep", "3603")

@@ -24,7 +24,7 @@ def held_run(stage):
 
 def assert_each_ran_once(stage, run):
     stage.release(run)
-    assert stage.api.wait_for_run("held", run) == "success"
+    stage.api.wait_for_success("held", run)
     once = dict.fromkeys([*TASKS, "afterwards"], 1)
     assert stage.ledger.counts("held", run, "start") == once
     assert stage.ledger.counts("held", run, "end") == once

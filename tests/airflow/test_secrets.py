@@ -100,7 +100,7 @@ def test_secrets_are_nowhere_but_in_files_of_their_owner(stage):
         assert_only_environments_hold_the_secret_of_the_environment(stage)
     finally:
         stage.release(run)
-    assert stage.api.wait_for_run("held", run) == "success"
+    stage.api.wait_for_success("held", run)
     assert_only_environments_hold_the_secret_of_the_environment(stage)
 
 

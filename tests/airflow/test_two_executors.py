@@ -65,7 +65,7 @@ def run_all(site):
 def run_two_executors(site):
     """Run the DAG with a task for each executor; return by task whether Air-Executor ran it."""
     run = site.api.trigger("two_executors")
-    assert site.api.wait_for_run("two_executors", run) == "success"
+    site.api.wait_for_success("two_executors", run)
     tasks = ("by_air", "by_local", "by_default")
     return {task: "attempt mark: airflow-" in site.api.log("two_executors", run, task) for task in tasks}
 

@@ -123,6 +123,22 @@ class AirflowApi:
             look, lambda seen: seen[0] in states, timeout_s=timeout_s, interval_s=0.25, what=f"run {run_id} of {dag_id}"
         )[0]
 
+    def wait_for_success(self, dag_id: str, run_id: str, timeout_s: float = 120) -> None:
+        """Wait until a run has succeeded.
+
+        :raises AssertionError: it has failed; the message has the end of the logs of the task instances to blame.
+        """
+        state = self.wait_for_run(dag_id, run_id, timeout_s=timeout_s)
+        if state == "success":
+            return
+        lines = [f"run {run_id} of {dag_id} is {state}: {self.states(dag_id, run_id)}"]
+        for instance in self.task_instances(dag_id, run_id):
+            if instance["state"] == "failed":
+                name, attempt, index = instance["task_id"], instance["try_number"], instance["map_index"]
+                log = self.log(dag_id, run_id, name, attempt, index)
+                lines.append(f"{name}[{index}], try {attempt}:\n{log[-4000:]}")
+        raise AssertionError("\n".join(lines))
+
     # --- task instances
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
@@ -175,10 +191,11 @@ class AirflowApi:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
         self.call("PATCH", path, json={"new_state": state})
 
-    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> str:
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return the log of one try of a task instance, as text."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        answer = self.call("GET", path, params={"full_content": "true"}, headers={"Accept": "application/json"})
+        query = {"full_content": "true", "map_index": map_index}
+        answer = self.call("GET", path, params=query, headers={"Accept": "application/json"})
         return "\n".join(
             part if isinstance(part, str) else str(part.get("event", part)) + _error_text(part)
             for part in answer["content"]
