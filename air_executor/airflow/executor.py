@@ -80,6 +80,8 @@ class AirExecutorExecutor(BaseExecutor):
         self._may_linger = False
         self._next_check_all_at = 0.0
         self._unrest: tuple[Any, Any] | None = None
+        self._just_succeeded: set[Any] = set()
+        """Keys whose success the scheduler has not dealt with yet."""
 
     @cached_property
     def _can_store_names(self) -> bool:
@@ -141,6 +143,15 @@ class AirExecutorExecutor(BaseExecutor):
                 self._refuse(key, workload, error)
                 is_refused = True
             self._metrics.note_dispatch(begin, is_refused=is_refused)
+
+    def has_task(self, task_instance: TaskInstance) -> bool:
+        """Tell whether a task instance is queued or runs here, or has just been reported as a success.
+
+        A runner succeeds only after the API server knows what became of the task. If that is to go on later, it may be scheduled
+        again before the scheduler hears of the success, and would be taken for killed: after a deferral until Airflow 3.2.1,
+        and in every version for a sensor in mode `reschedule`.
+        """
+        return super().has_task(task_instance) or task_instance.key in self._just_succeeded
 
     def order_queued_tasks_by_priority(self) -> list[tuple[Any, Any]]:
         """Return the queued tasks, highest priority first."""
@@ -289,6 +300,8 @@ class AirExecutorExecutor(BaseExecutor):
     def _sync(self) -> None:
         if self._keeper is None:
             return
+        # Each loop of the scheduler deals with all that was reported before it comes here again.
+        self._just_succeeded.clear()
         client = self._open()
         self._keeper.check(client, len(self._jobs))
         self._metrics.look_at_manager(client)
@@ -354,6 +367,7 @@ class AirExecutorExecutor(BaseExecutor):
 
     def _report(self, job: TrackedJob, ended: Outcome) -> None:
         if ended.verdict is Verdict.SUCCEEDED:
+            self._just_succeeded.add(job.key)
             self.change_state(job.key, job.success_state)
         elif ended.verdict is Verdict.SUPERSEDED:
             self.running.discard(job.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from importlib.metadata import version
 from unittest.mock import ANY
@@ -225,6 +226,28 @@ def test_cancelling_the_job_fails_the_task_for_good(stage, run, client):
 
     assert stage.api.wait_for_run("hand_over_marked", cancelled) == "failed"
     assert "enough of it" in stage.api.log("hand_over_marked", cancelled, "held")
+
+
+def test_wait_may_be_over_before_the_scheduler_knows_that_it_began(stage, run, client):
+    waiting = stage.api.trigger("hand_over_marked")
+    scheduler = stage.site.pid("scheduler")
+    wait_until(
+        lambda: stage.api.task_instance("hand_over_marked", waiting, "held")["state"],
+        lambda state: state == "running",
+        interval_s=0.01,
+        what="the task to run",
+    )
+    os.kill(scheduler, signal.SIGSTOP)
+    try:
+        # The task leaves its worker, the trigger fires, and Airflow has the task go on: all without the scheduler.
+        stage.api.wait_for_task("hand_over_marked", waiting, "held", {"deferred"})
+        stage.release(waiting)
+        stage.api.wait_for_task("hand_over_marked", waiting, "held", {"scheduled"})
+    finally:
+        os.kill(scheduler, signal.SIGCONT)
+
+    stage.api.wait_for_success("hand_over_marked", waiting)
+    assert stage.api.task_instance("hand_over_marked", waiting, "held")["try_number"] == 1
 
 
 def test_many_wait_at_once_and_all_go_on(stage, run, client):

@@ -266,6 +266,21 @@ def test_a_resumed_task_owns_its_key_before_its_former_job_has_ended(executor, c
     assert state_of(executor.get_event_buffer()[workload.ti.key]) == "success"
 
 
+def test_a_task_whose_success_is_on_its_way_to_the_scheduler_counts_as_here(executor, client):
+    # Deferred, it may be scheduled anew before; and what is scheduled but nowhere here would be taken for killed.
+    workload, other = make_workload(), make_workload(map_index=3)
+    hand_over(executor, workload, other)
+    first, second = client.specs
+    client.end(first)
+    client.end(second, JobState.FAILED, signal=9, outcome=Outcome.FAILED)
+    executor.sync()
+    executor.get_event_buffer()
+    assert executor.has_task(task_instance_of(workload, state="scheduled"))
+    assert not executor.has_task(task_instance_of(other, state="scheduled"))
+    executor.sync()
+    assert not executor.has_task(task_instance_of(workload, state="scheduled"))
+
+
 @pytest.mark.parametrize(
     "fault", [SubmissionError("no space left on device"), RootError("chmod go-w it"), OSError(28, "No space left")]
 )
