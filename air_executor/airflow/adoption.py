@@ -17,6 +17,7 @@ from air_executor.core.states import JobState
 from air_executor.errors import DamagedFileError, JobNotFoundError
 
 _QUEUED = "queued"
+_RESTARTING = "restarting"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,14 @@ def is_adoptable(ti_state: str, job_state: JobState, has_end_mark: bool) -> bool
     return job_state is not JobState.COMPLETED and has_end_mark
 
 
+def _find_name(orphan: Orphan, newest: dict[str, str], names: frozenset[str]) -> str | None:
+    name = newest.get(orphan.prefix)
+    # One that was cleared while it ran has a new id already, and its job the old one in its name.
+    if name is None and orphan.state == _RESTARTING and orphan.external_executor_id in names:
+        return orphan.external_executor_id
+    return name
+
+
 class Adopter:
     """Takes over the jobs of orphans for one executor."""
 
@@ -86,14 +95,15 @@ class Adopter:
         rejected: set[Orphan] = set()
         try:
             client = open_client()
-            newest = index_names(client.job_names())
+            names = frozenset(client.job_names())
+            newest = index_names(names)
             marked = frozenset(client.ended_names())
         except Exception as error:
             self._keep(orphans, error)
             return rejected
         for orphan in orphans:
             try:
-                if not self._adopt_one(client, orphan, newest.get(orphan.prefix), marked):
+                if not self._adopt_one(client, orphan, _find_name(orphan, newest, names), marked):
                     rejected.add(orphan)
             except Exception as error:
                 self._keep([orphan], error)

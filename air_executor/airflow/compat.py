@@ -36,6 +36,7 @@ _report_by_verb: dict[str, Any] = {verb: _find_metric(verb) for verb in ("gauge"
 TASK_SUCCEEDED: Any = TaskInstanceState.SUCCESS
 TASK_FAILED: Any = TaskInstanceState.FAILED
 TASK_QUEUED: Any = TaskInstanceState.QUEUED
+TASK_SCHEDULED: Any = TaskInstanceState.SCHEDULED
 
 KIND_TASK = "task"
 KIND_CALLBACK = "callback"
@@ -138,10 +139,16 @@ def read_setting(executor_conf: Any, section: str, name: str) -> str | None:
 def has_row_locks() -> bool:
     """Tell whether the metadata database keeps a row that the scheduler has read from changing before it is written.
 
-    SQLite does not. There a task instance that fails and gets a new id for its next try in that moment ends the scheduler
-    with a StaleDataError, if an event has it write the row.
+    SQLite does not, and others not where it is turned off. There a task instance that fails and gets a new id for its next try in
+    that moment ends the scheduler with a StaleDataError, if an event has it write the row.
     """
-    return not (read_setting(None, "database", "sql_alchemy_conn") or "").startswith("sqlite")
+    if (read_setting(None, "database", "sql_alchemy_conn") or "").startswith("sqlite"):
+        return False
+    try:
+        return bool(conf.getboolean("scheduler", "use_row_level_locking", fallback=True))
+    except Exception:
+        # A value that is no boolean: Airflow tells of it where it reads it.
+        return False
 
 
 def find_execution_api_url(executor_conf: Any = None) -> str:
@@ -216,7 +223,18 @@ def is_superseded(error: BaseException) -> bool:
     """
     if type(error).__name__ == "TaskAlreadyRunningError":
         return True
-    return _get_status_code(error) in (404, 409, 410)
+    return _get_status_code(error) == 409 or is_gone(error)
+
+
+def is_gone(error: BaseException) -> bool:
+    """Tell whether an error says that there is no such task instance any more: it was cleared or deleted.
+
+    A proxy, or a server behind a wrong URL, answers 404 as well, but does not say what was not found.
+    """
+    if _get_status_code(error) == 404:
+        detail = getattr(error, "detail", None)
+        return isinstance(detail, dict) and detail.get("reason") == "not_found"
+    return _get_status_code(error) == 410
 
 
 def is_refused_token(error: BaseException) -> bool:

@@ -145,13 +145,15 @@ class AirExecutorExecutor(BaseExecutor):
             self._metrics.note_dispatch(begin, is_refused=is_refused)
 
     def has_task(self, task_instance: TaskInstance) -> bool:
-        """Tell whether a task instance is queued or runs here, or has just been reported as a success.
+        """Tell whether a task instance is queued or runs here, or was scheduled anew before its success was reported.
 
-        A runner succeeds only after the API server knows what became of the task. If that is to go on later, it may be scheduled
-        again before the scheduler hears of the success, and would be taken for killed: after a deferral until Airflow 3.2.1,
-        and in every version for a sensor in mode `reschedule`.
+        A task that is to go on later has succeeded in what it did until then. It may be scheduled again before the scheduler hears
+        of that, and would be taken for killed: after a deferral until Airflow 3.2.1, and in every version for a sensor in
+        mode `reschedule`. In any other state the scheduler acts on the success: a cleared task waits for it.
         """
-        return super().has_task(task_instance) or task_instance.key in self._just_succeeded
+        if super().has_task(task_instance):
+            return True
+        return task_instance.state == compat.TASK_SCHEDULED and task_instance.key in self._just_succeeded
 
     def order_queued_tasks_by_priority(self) -> list[tuple[Any, Any]]:
         """Return the queued tasks, highest priority first."""
@@ -292,6 +294,8 @@ class AirExecutorExecutor(BaseExecutor):
     def _refuse(self, key: Any, workload: Any, error: Exception) -> None:
         # A validation error may quote the workload, and with it the token; ours never do.
         known = isinstance(error, AirExecutorError | OSError | TypeError)
+        # The job of an earlier section of the task may still be on its way: its end would take the place of this one.
+        self._jobs.release(key)
         reason = f"Air-Executor could not submit it: {error if known else type(error).__name__}"
         self._report_failure(key, compat.get_states(workload)[2], getattr(workload, "log_path", None), reason)
 
@@ -373,9 +377,10 @@ class AirExecutorExecutor(BaseExecutor):
             self.running.discard(job.key)
             self.log.info("%s is no longer this executor's: %s", job.key, ended.reason)
         elif ended.verdict is Verdict.STOPPED:
-            # Needed all the same: a cleared task instance waits for this event to be queued anew.
+            # A cleared task instance waits for this event: after a success it is run anew at once, after a failure only when
+            # its `retry_delay` is over. To others it says nothing.
             self.log.info("%s was stopped. %s", job.key, ended.reason)
-            self.change_state(job.key, job.failure_state, ended.reason)
+            self.change_state(job.key, job.success_state, ended.reason)
         else:
             log_path = None if ended.is_in_task_log else job.log_path
             self._report_failure(job.key, job.failure_state, log_path, ended.reason)

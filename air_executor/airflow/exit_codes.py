@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SUPERSEDED = 75
-"""The task instance runs elsewhere, was changed, or is gone: neither success nor failure of this attempt."""
+"""The task instance runs elsewhere, was changed, or is gone, and so did not start here: neither success nor failure of this attempt."""
 STOPPED_BY_SERVER = 76
 """It ran, and was ended because the task instance was marked, cleared or deleted meanwhile."""
 COULD_NOT_RUN = 70

@@ -40,8 +40,13 @@ class WorkloadRunner:
         except _UnreadableWorkloadError as error:
             _print_error(str(error))
             return exit_codes.UNREADABLE_WORKLOAD
-        code = _run(workload)
-        return exit_codes.STOPPED_BY_SERVER if self._supervision.was_stopped_by_server else code
+        code = self._run(workload)
+        if self._supervision.was_stopped_by_server:
+            return exit_codes.STOPPED_BY_SERVER
+        if self._supervision.goes_on_later:
+            # Whatever became of its process after that: it may be scheduled already, and must not be failed.
+            return 0
+        return code
 
     def _take(self, path: str | None) -> Any:
         if path is None:
@@ -58,20 +63,22 @@ class WorkloadRunner:
         except ValueError as error:
             raise _UnreadableWorkloadError(f"the workload {path} is not valid: {_describe_invalid(error)}") from None
 
+    def _run(self, workload: Any) -> int:
+        try:
+            team_conf = compat.make_team_conf(os.environ.get(TEAM_VARIABLE))
+            code = compat.run_workload(
+                workload, server=compat.find_execution_api_url(team_conf), title=_make_title(workload)
+            )
+        except Exception as error:
+            if self._supervision.has_started and compat.is_gone(error):
+                _print_error("the task instance was cleared or deleted while it ran")
+                return exit_codes.STOPPED_BY_SERVER
+            return _report(workload, error)
+        return exit_codes.from_supervisor(code)
+
 
 class _UnreadableWorkloadError(Exception):
     """The workload cannot be read: clear the task instance, so that it is queued anew."""
-
-
-def _run(workload: Any) -> int:
-    try:
-        team_conf = compat.make_team_conf(os.environ.get(TEAM_VARIABLE))
-        code = compat.run_workload(
-            workload, server=compat.find_execution_api_url(team_conf), title=_make_title(workload)
-        )
-    except Exception as error:
-        return _report(workload, error)
-    return exit_codes.from_supervisor(code)
 
 
 def _report(workload: Any, error: Exception) -> int:

@@ -11,6 +11,7 @@ from air_executor.airflow import compat, prompt_exit
 
 _METHOD = "_monitor_subprocess"
 _STOPPED_BY_SERVER = "SERVER_TERMINATED"
+_GOES_ON_LATER = ("deferred", "up_for_reschedule", "awaiting_input")
 
 
 class Supervision:
@@ -20,6 +21,10 @@ class Supervision:
         """Change nothing yet."""
         self.was_stopped_by_server = False
         """The API server said that the task shall not run on: it was marked, cleared or deleted."""
+        self.has_started = False
+        """The API server has taken note that the task runs here."""
+        self.goes_on_later = False
+        """The API server has taken note that the task waits for something, and is to be run again then."""
         self._prompt = prompt and prompt_exit.is_possible()
 
     def install(self) -> tuple[str, ...]:
@@ -41,12 +46,15 @@ class Supervision:
     def _wrap(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
         @functools.wraps(original)
         def monitor(supervised: Any) -> None:
+            self.has_started = True
             process = prompt_exit.watch(supervised) if self._prompt else None
             try:
                 original(supervised)
             finally:
                 if process is not None:
                     process.close()
-                self.was_stopped_by_server = getattr(supervised, "_terminal_state", None) == _STOPPED_BY_SERVER
+                state = getattr(supervised, "_terminal_state", None)
+                self.was_stopped_by_server = state == _STOPPED_BY_SERVER
+                self.goes_on_later = state in _GOES_ON_LATER
 
         return monitor

@@ -56,6 +56,10 @@ class TrackedJobs:
         """Tell whether no newer job has taken over the job's key."""
         return self._name_by_key.get(job.key) == job.name
 
+    def release(self, key: Hashable) -> None:
+        """Have no job own a key: the end of the one that did is nobody's news any more. Idempotent."""
+        self._name_by_key.pop(key, None)
+
     def remove(self, job: TrackedJob) -> None:
         """Forget a job; idempotent."""
         self._by_name.pop(job.name, None)

@@ -17,7 +17,8 @@ for name in ("killed_supervisor", "killed_task", "marked_success", "marked_faile
             task_id="tree",
             bash_command=TREE,
             retries=1 if name.startswith("killed") else 0,
-            retry_delay=timedelta(seconds=0),
+            # One that is cleared is run anew at once all the same.
+            retry_delay=timedelta(seconds=3600 if name == "cleared" else 0),
         )
     globals()[name] = dag
 

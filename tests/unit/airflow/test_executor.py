@@ -211,9 +211,21 @@ def test_a_cleared_task_gets_the_event_it_waits_for_and_no_complaint(executor, c
         next(iter(client.specs)), JobState.FAILED, exit_code=exit_codes.STOPPED_BY_SERVER, outcome=Outcome.FAILED
     )
     executor.sync()
-    assert executor.get_event_buffer()[workload.ti.key][0] == compat.TASK_FAILED
+    # A failure would have it wait for its `retry_delay`.
+    assert executor.get_event_buffer()[workload.ti.key][0] == compat.TASK_SUCCEEDED
+    assert not executor.has_task(task_instance_of(workload, state="restarting"))
     assert logged == []
     assert audit_log(executor) == []
+
+
+def test_a_cleared_task_that_succeeds_all_the_same_gets_the_event_it_waits_for(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    client.end(next(iter(client.specs)))
+    executor.sync()
+    assert state_of(executor.get_event_buffer()[workload.ti.key]) == "success"
+    # Else the scheduler would take the event for that of an earlier section, and leave the task as it is.
+    assert not executor.has_task(task_instance_of(workload, state="restarting"))
 
 
 def test_a_vanished_job_is_lost(executor, client):
@@ -279,6 +291,33 @@ def test_a_task_whose_success_is_on_its_way_to_the_scheduler_counts_as_here(exec
     assert not executor.has_task(task_instance_of(other, state="scheduled"))
     executor.sync()
     assert not executor.has_task(task_instance_of(workload, state="scheduled"))
+
+
+@pytest.mark.parametrize(
+    ("url", "locking", "expected"),
+    [
+        ("postgresql://localhost/airflow", "True", True),
+        ("postgresql://localhost/airflow", "False", False),
+        ("postgresql://localhost/airflow", "nonsense", False),
+        ("sqlite:////tmp/airflow.db", "True", False),
+    ],
+)
+def test_names_are_stored_only_where_rows_are_locked(monkeypatch, url, locking, expected):
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", url)
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__USE_ROW_LEVEL_LOCKING", locking)
+    assert compat.has_row_locks() is expected
+
+
+def test_a_refusal_is_not_covered_by_the_end_of_an_earlier_section(executor, client):
+    workload = make_workload()
+    hand_over(executor, workload)
+    (former,) = client.specs
+    executor.get_event_buffer()
+    client.fault = SubmissionError("no space left on device")
+    client.end(former)
+    hand_over(executor, workload)
+    assert state_of(executor.get_event_buffer()[workload.ti.key]) == "failed"
+    assert client.ended == []
 
 
 @pytest.mark.parametrize(
@@ -698,7 +737,24 @@ def test_a_cleared_task_that_runs_is_adopted(executor, client):
         next(iter(client.specs)), JobState.FAILED, exit_code=exit_codes.STOPPED_BY_SERVER, outcome=Outcome.FAILED
     )
     heir.sync()
-    assert heir.get_event_buffer()[workload.ti.key][0] == compat.TASK_FAILED
+    assert heir.get_event_buffer()[workload.ti.key][0] == compat.TASK_SUCCEEDED
+
+
+def test_a_cleared_task_is_adopted_under_its_new_id(executor, client):
+    workload, other = make_workload(), make_workload(map_index=3)
+    hand_over(executor, workload, other)
+    names = list(client.specs)
+    heir = AirExecutorExecutor(parallelism=4)
+    heir.start()
+    orphans = [
+        task_instance_of(workload, state="restarting", job_name=names[0]),
+        task_instance_of(other, state="queued", job_name=names[1]),
+    ]
+    for orphan in orphans:
+        orphan.id = "019ab3c0-0000-7000-8000-00000000000f"
+    # What is queued under a new id is another try, and has nothing to do with the job of the former.
+    assert heir.try_adopt_task_instances(orphans) == [orphans[1]]
+    assert heir.running == {workload.ti.key}
 
 
 def test_what_has_no_job_is_not_adopted(executor):

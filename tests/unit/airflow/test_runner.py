@@ -20,9 +20,10 @@ from tests.unit.airflow.conftest import TOKEN, make_workload
 
 
 class RefusedError(Exception):
-    def __init__(self, status_code, message="refused"):
+    def __init__(self, status_code, detail="as the execution API says it", message="refused"):
         super().__init__(message)
         self.response = SimpleNamespace(status_code=status_code)
+        self.detail = {"reason": "not_found"} if detail == "as the execution API says it" else detail
 
 
 @pytest.fixture
@@ -36,9 +37,10 @@ def events(monkeypatch):
 def run(tmp_path, monkeypatch, events):
     supervision = Supervision(prompt=False)
 
-    def run(effect, workload=None, text=None):
+    def run(effect, workload=None, text=None, *, has_started=False, goes_on_later=False):
         def act(workload, *, server, title):
             supervision.was_stopped_by_server = effect == "stopped"
+            supervision.has_started, supervision.goes_on_later = has_started, goes_on_later
             if effect == "stopped":
                 return -9
             if isinstance(effect, Exception):
@@ -74,6 +76,28 @@ def test_a_task_that_the_server_stopped_is_told_from_one_that_was_killed(run):
 def test_a_changed_task_instance_is_superseded(run, events, status_code):
     assert run(RefusedError(status_code)) == exit_codes.SUPERSEDED
     assert events == []
+
+
+@pytest.mark.parametrize(
+    ("status_code", "expected"),
+    [(404, exit_codes.STOPPED_BY_SERVER), (410, exit_codes.STOPPED_BY_SERVER), (409, exit_codes.SUPERSEDED)],
+)
+def test_a_task_instance_that_went_while_it_ran_was_stopped(run, events, status_code, expected):
+    # A cleared one waits for an event; one that was marked, or runs elsewhere, must get none.
+    assert run(RefusedError(status_code), has_started=True) == expected
+    assert events == []
+
+
+@pytest.mark.parametrize("detail", [None, "Not Found", {"reason": "other"}])
+@pytest.mark.parametrize("has_started", [True, False])
+def test_a_wrong_url_is_no_task_instance_that_is_gone(run, events, detail, has_started):
+    assert run(RefusedError(404, detail), has_started=has_started) == exit_codes.COULD_NOT_RUN
+    assert "RefusedError" in events[0][1]
+
+
+@pytest.mark.parametrize("effect", [0, 1, -11])
+def test_what_becomes_of_a_process_whose_task_goes_on_later_is_no_failure(run, effect):
+    assert run(effect, has_started=True, goes_on_later=True) == 0
 
 
 def test_a_task_that_runs_already_is_superseded(run):

@@ -5,6 +5,7 @@ import selectors
 import socket
 
 import pytest
+from airflow.utils.state import TaskInstanceState
 
 from air_executor.airflow import compat, prompt_exit
 from air_executor.airflow.supervision import Supervision
@@ -91,6 +92,25 @@ def test_it_learns_that_the_server_stopped_the_task(supervised_class, state, exp
     supervised._terminal_state = state
     supervised._monitor_subprocess()
     assert supervision.was_stopped_by_server is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (TaskInstanceState.DEFERRED, True),
+        (TaskInstanceState.UP_FOR_RESCHEDULE, True),
+        ("up_for_retry", False),
+        (None, False),
+    ],
+)
+def test_it_learns_that_the_task_goes_on_later(supervised_class, state, expected):
+    supervision = Supervision(prompt=False)
+    supervision.install()
+    assert not supervision.has_started
+    supervised = supervised_class(pid=1)
+    supervised._terminal_state = state
+    supervised._monitor_subprocess()
+    assert (supervision.has_started, supervision.goes_on_later) == (True, expected)
 
 
 def test_the_start_counts_as_the_first_heartbeat(supervised_class):
