@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from air_executor.process.attempt_log import create_attempt_log
@@ -59,9 +60,9 @@ class Here:
 class AttemptStarter:
     """Starts attempts for a fork server, which tells what runners must not inherit."""
 
-    def __init__(self, here: Birthplace, server_fds: tuple[int, ...]) -> None:
+    def __init__(self, here: Birthplace, list_server_fds: Callable[[], tuple[int, ...]]) -> None:
         self._here = here
-        self._server_fds = server_fds
+        self._list_server_fds = list_server_fds
 
     def start(self, launch: Launch, birthplace: Birthplace | None = None) -> Attempt | NotStarted:
         """Start one attempt, here or elsewhere. Never raises for what a launch may hold: the answer says what is wrong with it."""
@@ -83,7 +84,7 @@ class AttemptStarter:
 
     def _start_claimed(self, launch: Launch, log_fd: int, birthplace: Birthplace) -> Attempt:
         began_s = boot_clock_s()
-        inheritance = Inheritance(log_fd, self._server_fds)
+        inheritance = Inheritance(log_fd, self._list_server_fds())
         try:
             pid = birthplace.start(launch, inheritance)
         except BirthplaceLostError:

@@ -5,6 +5,7 @@ Every failure here means "no cgroup": attempts are then tracked by session, mark
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from air_executor.process.identity import ProcessIdentity, boot_id, is_running
@@ -142,7 +143,7 @@ class CgroupParent:
         """Create it under the directory `home`, the fork server's own cgroup, and enter. Raises OSError."""
         stat = read_stat(os.getpid())
         self.home = home
-        self.path = f"{home}/{_PREFIX}{os.getpid()}-{stat.start_ticks if stat else 0}"
+        self.path = find_parent_path(home, os.getpid(), stat.start_ticks if stat else 0)
         self._count = 0
         os.mkdir(self.path)
         self._has_memory_controller = _pass_on_memory_controller(home, self.path)
@@ -187,11 +188,46 @@ class CgroupParent:
             return False
         return True
 
+    def leave(self) -> None:
+        """Go home, remove what no attempt was born in. The rest is for whoever looks there how attempts went."""
+        seat, self._seat = self._seat, None
+        self._go_home()
+        if seat is not None:
+            seat.remove()
+        with contextlib.suppress(OSError):
+            os.rmdir(self.path)
+
     def remove(self) -> None:
         """Go home, remove what is empty; what kept processes live in stays, for a later server's `remove_leftovers`."""
         self._seat = None
         self._go_home()
         _remove_empty(self.path)
+
+
+def find_parent_path(home: str, pid: int, start_ticks: int) -> str:
+    """Tell where a process makes its cgroups that has a `CgroupParent` in `home`."""
+    return f"{home}/{_PREFIX}{pid}-{start_ticks}"
+
+
+def remove_abandoned(path: str, last_given: int) -> bool:
+    """Remove the directory of a `CgroupParent` whose process is gone; False while something is left in there.
+
+    :param last_given: number of the last cgroup that `move_on` returned. This and those before may hold an attempt, or
+        the verdict about its memory, so they are left to whoever was given them.
+    """
+    try:
+        for name in os.listdir(path):
+            if name.isdigit() and int(name) > last_given:
+                cgroup = AttemptCgroup(f"{path}/{name}")
+                # Of one that is populated the empty cgroups below would be removed: those of a task that makes some.
+                if cgroup.is_populated() is False:
+                    cgroup.remove()
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _pass_on_memory_controller(home: str, path: str) -> bool:

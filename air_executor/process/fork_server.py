@@ -57,9 +57,9 @@ class ForkServer:
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
-        own_descriptors = (channel.fileno(), spool.fileno(), self._wake_read, self._wake_write)
+        self._own_descriptors = (channel.fileno(), spool.fileno(), self._wake_read, self._wake_write)
         here = Here(start_runner, cgroups)
-        self._starter = AttemptStarter(here, own_descriptors)
+        self._starter = AttemptStarter(here, self._list_descriptors)
         self._reaper = Reaper()
         self._backlog: deque[Launch] = deque()
         self._poll = select.poll()
@@ -70,13 +70,17 @@ class ForkServer:
                 start_runner.target,
                 here,
                 poll=self._poll,
-                server_fds=own_descriptors,
+                server_fds=self._own_descriptors,
                 cgroups=cgroups,
                 spare=self._reaper.spare,
             )
         self._polled_events = select.POLLIN
         self._is_listening = True
         self._was_asked_to_leave = False
+
+    def _list_descriptors(self) -> tuple[int, ...]:
+        # Those of templates come and go.
+        return (*self._own_descriptors, *(self._templates.descriptors if self._templates is not None else ()))
 
     def serve(self, ready_after_s: float = 0.0) -> None:
         """Say `Ready`, then serve until the manager's end is closed and the last runner has ended."""

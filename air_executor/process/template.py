@@ -129,7 +129,7 @@ class TemplateProcess:
             traceback.print_exc()
         finally:
             if self._cgroups is not None:
-                self._cgroups.remove()
+                self._cgroups.leave()
             sys.stderr.flush()
             # Not sys.exit: exit handlers and stack are those of the fork server.
             os._exit(code)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable
 import msgspec
 
 from air_executor.process.attempts import BirthplaceLostError
-from air_executor.process.cgroup import AttemptCgroup
+from air_executor.process.cgroup import AttemptCgroup, find_parent_path, remove_abandoned
 from air_executor.process.channel import Channel
 from air_executor.process.exits import RunnerExit
 from air_executor.process.identity import identify
@@ -34,6 +34,8 @@ from air_executor.process.template import (
 )
 
 _ANSWER_PATIENCE_S = 10.0
+_LAST_WORDS_S = 2.0
+"""How long one that was killed takes at most to be gone."""
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -62,6 +64,8 @@ class TemplateLink:
         self.reason: str | None = None
         """Why there can be no template for this key."""
         self.birth_cgroup: AttemptCgroup | None = None
+        self.has_served = False
+        """Whether a runner was forked there."""
         ours, theirs = socket.socketpair()
         parent_pid = os.getpid()
         # No signal may reach the fork before the handlers of the fork server are gone from it.
@@ -79,6 +83,10 @@ class TemplateLink:
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
         self._identity = identify(self.pid)
+        self._cgroup_home = cgroup_home
+        self._last_cgroup = 0
+        """Number of the cgroup that `move_on` returned last."""
+        self._patience_s = _ANSWER_PATIENCE_S
         self._socket = ours
         self._channel: Channel[TemplateMessage] = Channel(ours, TemplateMessage)
         self._answers: deque[TemplateMessage] = deque()
@@ -142,7 +150,12 @@ class TemplateLink:
         finally:
             self._socket.setblocking(False)
         answer = self._wait_for_answer()
+        if answer is None:
+            self.kill()
+            # It may have answered just before that, and let the runner begin: then this is the attempt's only one.
+            answer = self._wait_for_answer()
         if isinstance(answer, Forked):
+            self.has_served = True
             return answer.pid
         if isinstance(answer, NotForked):
             raise BirthplaceLostError(f"a template cannot fork: {answer.error}")
@@ -154,12 +167,15 @@ class TemplateLink:
         """Wait until it has left the cgroup of the runner that was forked last, and return that."""
         answer = self._wait_for_answer()
         if isinstance(answer, Settled):
-            return AttemptCgroup(answer.cgroup) if answer.cgroup is not None else None
+            if answer.cgroup is None:
+                return None
+            self._last_cgroup = int(os.path.basename(answer.cgroup))
+            return AttemptCgroup(answer.cgroup)
         self.kill()
         return None
 
     def _wait_for_answer(self) -> TemplateMessage | None:
-        gives_up_at = time.monotonic() + _ANSWER_PATIENCE_S
+        gives_up_at = time.monotonic() + self._patience_s
         while not self._answers and not self._channel.has_ended:
             left_s = gives_up_at - time.monotonic()
             if left_s <= 0 or not select.select((self._socket,), (), (), left_s)[0]:
@@ -173,6 +189,7 @@ class TemplateLink:
 
     def kill(self) -> None:
         """End it, and what its preparation has started; runners have sessions of their own."""
+        self._patience_s = _LAST_WORDS_S
         if identify(self.pid) != self._identity:
             # Reaped, and its number may be somebody else's.
             return
@@ -183,3 +200,10 @@ class TemplateLink:
     def close(self) -> None:
         """Hear no more of it."""
         self._channel.close()
+
+    def remove_cgroups(self) -> bool:
+        """Remove what it could not remove itself, once it is gone; False while runners, or what they left, are in there."""
+        if self._cgroup_home is None or self._identity is None:
+            return True
+        path = find_parent_path(self._cgroup_home, self.pid, self._identity.start_ticks)
+        return remove_abandoned(path, self._last_cgroup)

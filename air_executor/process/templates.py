@@ -22,9 +22,12 @@ _RENEW_AT = 0.6
 """From this part of its age on, a template that is in use has its successor prepared beside it."""
 _REMEMBER_REFUSAL_S = 3600.0
 _REMEMBER_DEATH_S = 60.0
-"""Of a preparation that ended its process nobody knows what it has read, and so not when that changes."""
+"""Of a preparation that ended its process nobody knows what it has read, and so not when that changes. What is refused twice
+within this time is refused for as long."""
 _BUSY_S = 1.0
 """A template that was used so lately is not let go for another."""
+_ABANDONED_RETRY_S = 60.0
+"""Cgroups that a template has left go when the runners in there have ended: nobody is in a hurry."""
 _FAREWELL_S = 2.0
 _STEP_S = 0.005
 
@@ -71,6 +74,7 @@ class _Place:
         self.waiting: deque[Launch] = deque()
         self.refusal: Standing | None = None
         self.refused_at = 0.0
+        self.is_refused_whatever_changes = False
 
     @property
     def is_needed(self) -> bool:
@@ -107,7 +111,12 @@ class Templates:
         self._places: dict[Hashable, _Place] = {}
         self._links: dict[int, TemplateLink] = {}
         """All that live, also those that are leaving, by descriptor."""
+        self._have_waited: set[str] = set()
+        """Attempts that were released and are yet to be routed anew."""
         self._vacated: list[AttemptCgroup] = []
+        self._abandoned: list[TemplateLink] = []
+        """Gone, but their cgroups are not."""
+        self._abandoned_next_at = 0.0
         self._exits: list[tuple[int, RunnerExit]] = []
 
     @property
@@ -115,8 +124,18 @@ class Templates:
         """Claim that launches wait for a template."""
         return any(place.waiting for place in self._places.values())
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The fork server's ends of the connections to templates, which no fork may keep."""
+        return tuple(self._links)
+
     def route(self, launch: Launch) -> Birthplace | None:
-        """Return where to start a launch; None: it was taken, since it has to wait, and `take_released` gives it back."""
+        """Return where to start a launch; None: it was taken, since it has to wait, and `take_released` gives it back.
+
+        It waits once at most: a template may be over whenever it is ready.
+        """
+        has_waited = launch.attempt_id in self._have_waited
+        self._have_waited.discard(launch.attempt_id)
         key = self._plan.find_key(launch)
         if key is None:
             return self._here
@@ -125,7 +144,10 @@ class Templates:
         if self._is_refused(place, now):
             return self._here
         serving = place.serving
-        if serving is not None and self._is_over(serving, now):
+        if serving is not None and serving.has_ended:
+            # `receive` will hear of it, and knows what to do.
+            return self._here
+        if serving is not None and (self._is_too_old(serving, now) or self._plan.why_outdated(serving.facts or {})):
             self._let_go(place)
             serving = None
         if serving is not None:
@@ -136,25 +158,24 @@ class Templates:
             if now > serving.began_at + self._plan.max_age_s * _RENEW_AT:
                 self._see_to_successor(key, place)
             return serving
+        if has_waited:
+            return self._here
         if place.preparing is None and not (self._make_room(now) and self._prepare(key, place)):
             return self._here
         place.waiting.append(launch)
         return None
 
     def _is_refused(self, place: _Place, now: float) -> bool:
-        refusal = place.refusal
-        if refusal is None:
+        # A refusal that no longer holds is kept: only so `_refuse` knows that the next is not the first.
+        if place.refusal is None:
             return False
-        remember_s = _REMEMBER_REFUSAL_S if refusal.facts else _REMEMBER_DEATH_S
-        if now - place.refused_at < remember_s and self._plan.why_outdated(refusal.facts) is None:
-            return True
-        place.refusal = None
-        return False
+        age_s = now - place.refused_at
+        if place.is_refused_whatever_changes:
+            return age_s < _REMEMBER_DEATH_S
+        return age_s < _REMEMBER_REFUSAL_S and self._plan.why_outdated(place.refusal.facts) is None
 
-    def _is_over(self, link: TemplateLink, now: float) -> bool:
-        if link.has_ended or now >= link.began_at + self._plan.max_age_s:
-            return True
-        return self._plan.why_outdated(link.facts or {}) is not None
+    def _is_too_old(self, link: TemplateLink, now: float) -> bool:
+        return now >= link.began_at + self._plan.max_age_s
 
     def _see_to_successor(self, key: Hashable, place: _Place) -> None:
         # At the end of its age it is in use, but not so much that others should go for it.
@@ -168,7 +189,7 @@ class Templates:
                 key,
                 self._plan.prepare,
                 self._target,
-                server_fds=(*self._server_fds, *self._links),
+                server_fds=(*self._server_fds, *self.descriptors),
                 cgroup_home=self._cgroups.home if self._cgroups is not None else None,
             )
         except OSError:
@@ -211,23 +232,42 @@ class Templates:
         place = self._places.get(link.key)
         if place is not None and place.preparing is link and (link.facts is not None or link.has_ended):
             place.preparing = None
-            if link.is_ready:
-                self._let_go(place)
-                place.serving = link
-                self._tell()
-            else:
-                self._refuse(place, link, link.reason or "its preparation ended the process")
+            self._settle(place, link)
         if link.has_ended:
             if place is not None and place.serving is link:
                 place.serving = None
-                self._tell()
+                if link.has_served:
+                    self._tell()
+                else:
+                    self._refuse(place, link, {}, "it ended before it had served")
             # It may have broken the protocol instead of ending.
             link.kill()
             self._forget(link)
         return True
 
-    def _refuse(self, place: _Place, link: TemplateLink, reason: str) -> None:
-        place.refusal = Standing(link.key, link.facts or {}, reason)
+    def _settle(self, place: _Place, link: TemplateLink) -> None:
+        """Have a template serve whose preparation is over, or refuse it."""
+        facts = link.facts or {}
+        if not link.is_ready:
+            self._refuse(place, link, facts, link.reason or "its preparation ended the process")
+        elif self._is_too_old(link, time.monotonic()):
+            # What was read does not tell when it will take less.
+            reason = f"its preparation takes longer than a template may live, {self._plan.max_age_s:g} s"
+            self._refuse(place, link, {}, reason)
+        elif changed := self._plan.why_outdated(facts):
+            # Since its facts do not fit, the next launch tries again, once: bytecode may have been written, a file edited.
+            self._refuse(place, link, facts, f"what it reads changes while it is prepared: {changed}")
+        else:
+            self._let_go(place)
+            place.serving, place.refusal = link, None
+            self._tell()
+
+    def _refuse(self, place: _Place, link: TemplateLink, facts: Facts, reason: str) -> None:
+        """Start the launches of a key without, until what facts tell of has changed; without facts for some time."""
+        # Where that changes all the time, looking for it would cost each launch a preparation.
+        is_again = place.refusal is not None and link.began_at < place.refused_at + _REMEMBER_DEATH_S
+        place.is_refused_whatever_changes = is_again or not facts
+        place.refusal = Standing(link.key, facts, reason)
         place.refused_at = time.monotonic()
         self._let_go(place)
         link.kill()
@@ -242,6 +282,8 @@ class Templates:
             # What its preparation left running is in there.
             link.birth_cgroup.kill()
             self._vacated.append(link.birth_cgroup)
+        if not link.remove_cgroups():
+            self._abandoned.append(link)
 
     def take_exits(self) -> list[tuple[int, RunnerExit]]:
         """Return the exits that templates have told of since the last call, by pid of the runner."""
@@ -256,12 +298,15 @@ class Templates:
         for place in self._places.values():
             if place.preparing is None or place.serving is not None:
                 while place.waiting:
-                    yield place.waiting.popleft()
+                    launch = place.waiting.popleft()
+                    self._have_waited.add(launch.attempt_id)
+                    yield launch
 
     def drop_waiting(self) -> None:
         """Forget the launches that wait: nobody is there to hear of them."""
         for place in self._places.values():
             place.waiting.clear()
+        self._have_waited.clear()
 
     def tend(self) -> None:
         """Let go of what is too old, or takes too long."""
@@ -269,13 +314,16 @@ class Templates:
         for place in self._places.values():
             if place.preparing is not None and now >= place.preparing.began_at + self._plan.prepare_limit_s:
                 link, place.preparing = place.preparing, None
-                self._refuse(place, link, f"its preparation takes more than {self._plan.prepare_limit_s:g} s")
-            if place.serving is not None and now >= place.serving.began_at + self._plan.max_age_s:
+                self._refuse(place, link, {}, f"its preparation takes more than {self._plan.prepare_limit_s:g} s")
+            if place.serving is not None and self._is_too_old(place.serving, now):
                 self._let_go(place)
             if place.refusal is not None and now - place.refused_at >= _REMEMBER_REFUSAL_S:
                 place.refusal = None
         self._places = {key: place for key, place in self._places.items() if place.is_needed}
         self._vacated = [cgroup for cgroup in self._vacated if not cgroup.remove()]
+        if self._abandoned and now >= self._abandoned_next_at:
+            self._abandoned = [link for link in self._abandoned if not link.remove_cgroups()]
+            self._abandoned_next_at = now + _ABANDONED_RETRY_S
 
     def timeout_s(self) -> float | None:
         """Return after how many seconds `tend` has something to do; None if there is nothing to wait for."""
@@ -285,6 +333,8 @@ class Templates:
         ]
         if self._vacated:
             due.append(time.monotonic() + 1.0)
+        if self._abandoned:
+            due.append(self._abandoned_next_at)
         return max(min(due) - time.monotonic(), 0.0) if due else None
 
     def end(self) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Hashable
 from pathlib import Path
 
+from air_executor.process import templates
 from air_executor.process.fork_server import parse_arguments, serve_channel
 from air_executor.process.protocol import Launch
 from air_executor.process.runner import ForkRunner
@@ -66,7 +67,9 @@ class FilePlan:
         text = path.read_text().strip()
         with open(f"{path}.prepared", "a") as file:
             file.write(f"{os.getpid()}\n")
-        if text == "refuse":
+        if "change" in text:
+            os.utime(path, ns=(0, time.time_ns()))
+        if "refuse" in text:
             raise UnsuitableError("it says so", facts)
         if text == "die":
             os._exit(3)
@@ -118,6 +121,7 @@ def die_when_told() -> None:
 
 if __name__ == "__main__":
     die_when_told()
+    templates._ABANDONED_RETRY_S = 0.1
     words = sys.argv[1:]
     plan = FilePlan() if "--templates" in words else None
     sys.exit(serve_channel(parse_arguments([word for word in words if word != "--templates"]), ForkRunner(run), plan))

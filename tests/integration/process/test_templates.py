@@ -150,6 +150,42 @@ def test_where_there_can_be_none_runners_start_without(
     assert not [process for process in psutil.process_iter() if _command(process) == ["sleep", "654"]]
 
 
+@pytest.mark.parametrize(
+    ("text", "age_s", "preparations", "reason"),
+    [
+        ("slow", "0.3", [1, 1, 1], "its preparation takes longer than a template may live, 0.3 s"),
+        # Once may be chance.
+        ("change", "60", [1, 2, 2], "what it reads changes while it is prepared"),
+        ("refuse, change", "60", [1, 2, 2], "it says so"),
+    ],
+)
+def test_a_launch_waits_once_and_few_do_where_templates_are_over_when_they_are_ready(
+    start_templates: StartTemplates, tmp_path: Path, text: str, age_s: str, preparations: list[int], reason: str
+) -> None:
+    serving = start_templates(TEMPLATE_AGE=age_s)
+    path = write(tmp_path / "bad.txt", text)
+    for count in preparations:
+        assert look(serving, path)[0] == "nothing"
+        assert len(prepared_by(path)) == count
+    assert f"standing {path} {reason}" in (serving.directory / "servers.log").read_text()
+
+
+def test_what_changed_while_it_was_prepared_once_is_prepared_again(serving: Serving, file: Path) -> None:
+    write(file, "change")
+    assert look(serving, file)[0] == "nothing"
+    write(file, "hello")
+    assert look(serving, file)[0] == "hello"
+
+
+def test_a_template_that_dies_before_it_serves_is_not_made_for_each_launch(
+    start_templates: StartTemplates, file: Path, tmp_path: Path
+) -> None:
+    serving = start_templates(TEMPLATE_DIES="after Prepared", TEMPLATE_DIED=str(tmp_path / "died"))
+    assert [look(serving, file)[0] for _ in range(2)] == ["nothing"] * 2
+    assert len(prepared_by(file)) == 1
+    assert f"standing {file} it ended before it had served" in (serving.directory / "servers.log").read_text()
+
+
 def test_a_template_goes_when_it_is_old(start_templates: StartTemplates, file: Path) -> None:
     serving = start_templates(TEMPLATE_AGE="0.5")
     look(serving, file)
@@ -206,6 +242,35 @@ def test_runners_of_a_template_have_cgroups_of_their_own(serving: Serving, file:
     for each in started:
         os.kill(each.pid, signal.SIGKILL)
         assert serving.wait_for(Ended, each.attempt_id).signal == signal.SIGKILL
+
+
+def test_runners_that_start_without_hold_no_connection_to_a_template(serving: Serving, file: Path) -> None:
+    look(serving, file)
+    attempt_id = serving.launch("descriptors")
+    serving.wait_for(Ended, attempt_id)
+    assert is_alive(prepared_by(file)[0])
+    assert "socket" not in serving.log(attempt_id)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_the_cgroups_of_a_template_go_with_its_last_runner(serving: Serving, file: Path, is_killed: bool) -> None:
+    attempt_id = serving.launch("spawn", "sleep", "600", env={"TEMPLATE": str(file)})
+    started = serving.wait_for(Started, attempt_id)
+    if started.cgroup is None:
+        pytest.skip("no cgroups")
+    template = prepared_by(file)[0]
+    if is_killed:
+        os.kill(template, signal.SIGKILL)
+    else:
+        write(file, "goodbye")
+        look(serving, file)
+    wait_until(gone(template))
+    # The one in which it sat is gone, that of the runner is not.
+    parent = Path(started.cgroup).parent
+    wait_until(lambda: [each.name for each in parent.iterdir() if each.is_dir()], lambda names: names == ["1"])
+    os.kill(started.pid, signal.SIGKILL)
+    serving.wait_for(Ended, attempt_id)
+    wait_until(parent.exists, lambda exists: not exists)
 
 
 def test_a_runner_outlives_its_template(serving: Serving, file: Path) -> None:

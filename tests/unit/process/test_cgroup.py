@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from air_executor.process import cgroup
-from air_executor.process.cgroup import AttemptCgroup, CgroupParent, own_cgroup_directory, remove_leftovers
+from air_executor.process.cgroup import (
+    AttemptCgroup,
+    CgroupParent,
+    own_cgroup_directory,
+    remove_abandoned,
+    remove_leftovers,
+)
 from air_executor.process.procfs import read_stat
 
 UNIFIED = "31 23 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw"
@@ -54,6 +60,30 @@ def test_only_what_dead_servers_left_empty_is_removed(tmp_path: Path) -> None:
     remove_leftovers(str(tmp_path))
     assert sorted(tmp_path.iterdir()) == sorted([alive, foreign])
     assert (alive / "1").exists()
+
+
+def test_one_that_leaves_keeps_what_attempts_were_born_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A plain directory has no files to write to.
+    monkeypatch.setattr(cgroup, "_write", lambda path, text: None)
+    parent = CgroupParent(str(tmp_path))
+    born_in = parent.move_on()
+    assert born_in is not None
+    parent.leave()
+    assert [str(each) for each in Path(parent.path).iterdir()] == [born_in.path]
+    os.rmdir(born_in.path)
+    assert remove_abandoned(parent.path, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_what_was_abandoned_only_what_nobody_was_given_is_removed(tmp_path: Path) -> None:
+    parent = tmp_path / "air-executor-1-1"
+    for name in ("1", "2", "3", "4/below"):
+        (parent / name).mkdir(parents=True)
+    (parent / "4" / "cgroup.events").write_text("populated 1\n")
+    assert not remove_abandoned(str(parent), 2)
+    assert sorted(each.name for each in parent.iterdir()) == ["1", "2", "4"]
+    assert (parent / "4" / "below").exists()
+    assert remove_abandoned(str(tmp_path / "gone"), 2)
 
 
 def test_questions_about_a_removed_cgroup_have_answers(tmp_path: Path) -> None:
