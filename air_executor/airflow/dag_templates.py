@@ -80,7 +80,8 @@ class DagTemplates:
         except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
             # No task; or its runner says what is wrong with it.
             return None
-        return DagFile(workload.bundle_info.name, workload.bundle_info.version, workload.dag_rel_path)
+        bundle = workload.bundle_info
+        return DagFile(bundle.name, bundle.version, workload.dag_rel_path, launch.cwd)
 
     def prepare(self, key: Hashable) -> Facts:
         """Parse the DAG file in the calling process; raises UnsuitableError."""

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO, cast
 
 
 class ParseOutput:
@@ -25,15 +26,18 @@ class ParseOutput:
         from airflow.sdk.log import configure_logging, reset_logging
 
         logged = os.memfd_create("air-executor-parse-log")
-        with open(logged, "r+b", buffering=0) as sink, self._keep_printed():
+        with open(logged, "r+b", buffering=0) as file, self._keep_printed(), _Sink(file) as sink:
             reset_logging()  # type: ignore[no-untyped-call] # Airflow's
-            # As in a task, whose records go to its supervisor; but no logger may remember this sink.
+            # As in a task, whose records go to its supervisor; loggers that are bound meanwhile remember the sink.
             configure_logging(
-                json_output=True, output=sink, sending_to_supervisor=True, cache_logger_on_first_use=False
+                json_output=True,
+                output=cast("BinaryIO", sink),
+                sending_to_supervisor=True,
+                cache_logger_on_first_use=False,
             )
             yield
-            sink.seek(0)
-            self._logged = [_read_record(line) for line in sink.read().splitlines() if line.strip()]
+            file.seek(0)
+            self._logged = [_read_record(line) for line in file.read().splitlines() if line.strip()]
 
     @contextmanager
     def _keep_printed(self) -> Iterator[None]:
@@ -66,12 +70,51 @@ class ParseOutput:
             return
         import structlog
 
-        # Past the processors, which would say that this module is where it was logged.
-        sink: Any = structlog.get_config()["logger_factory"]()
         for record in self._logged:
             now = datetime.now(tz=timezone.utc).isoformat().replace("+00:00", "Z")
             text = json.dumps({**record, "timestamp": now, **structlog.contextvars.get_contextvars()}, default=str)
-            sink.msg(text.encode())
+            _write(_make_logger(), text.encode())
+
+
+class _Sink:
+    """Where loggers of the parse write to; afterwards, in tasks, that is where any logger would write to then."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file: BinaryIO | None = file
+
+    def __enter__(self) -> _Sink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file = None
+
+    def write(self, line: bytes) -> int:
+        if self._file is not None:
+            return self._file.write(line)
+        logger = _make_logger()
+        if getattr(logger, "_file", None) is self:
+            # Logging was not set up anew yet.
+            return sys.stderr.buffer.write(line)
+        _write(logger, line.removesuffix(b"\n"))
+        return len(line)
+
+    def flush(self) -> None:
+        """Do nothing: what is written goes on at once."""
+
+
+def _make_logger() -> Any:
+    """Return what structlog writes to as it is configured now, past the processors: these would name this module as the place."""
+    import structlog
+
+    return structlog.get_config()["logger_factory"]()
+
+
+def _write(logger: Any, record: bytes) -> None:
+    import structlog
+
+    logger.msg(record if isinstance(logger, structlog.BytesLogger) else record.decode("utf-8", "replace"))
 
 
 def _read_record(line: bytes) -> dict[str, Any]:

@@ -6,16 +6,26 @@ template may reach bounds how long that can matter.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterable
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import source_from_cache
+from types import ModuleType, TracebackType
 from typing import Any
 
 from air_executor.airflow import sdk_compat
+from air_executor.store.stamps import Stamp, take_stamp
 
 _CONTEXT_PREFIX = "_AIRFLOW_PARSING_CONTEXT_"
-_KERNEL_PATHS = ("/proc/", "/sys/", "/dev/")
+_KERNEL_PATHS = ("/proc/", "/sys/")
+_HARMLESS_DEVICES = frozenset(
+    {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "stdout", "stderr")}
+)
+"""They keep nothing; what is written to standard output is kept like all that is printed."""
+_NUMPY_RANDOM = "numpy.random"
+_SEEDING = {"random": ("seed", "setstate"), _NUMPY_RANDOM: ("seed", "set_state")}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CONNECTING = frozenset(
     {"socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "sqlite3.connect"}
@@ -38,7 +48,7 @@ _CHANGING = frozenset(
     }
 )
 _LISTING = frozenset({"os.listdir", "os.scandir"})
-_TELLING = frozenset({"open"}) | _LISTING | _CONNECTING | _STARTING | _CHANGING
+_TELLING = frozenset({"open", "import"}) | _LISTING | _CONNECTING | _STARTING | _CHANGING
 _ASKING = ("_get_variable", "_set_variable", "_delete_variable", "_get_connection", "_async_get_connection")
 _CONTEXT_MODULE = "airflow.sdk.execution_time.context"
 _RUNNER_MODULE = "airflow.sdk.execution_time.task_runner"
@@ -50,14 +60,20 @@ _is_hooked = False
 class ParseWitness:
     """Watches from `__enter__` to `__exit__`; one at a time, in a process that has no other thread."""
 
-    def __init__(self) -> None:
-        """Watch nothing yet."""
-        self.paths: set[str] = set()
-        """Files that were opened or looked for, directories that were listed; absolute."""
+    def __init__(self, is_installed: Callable[[str], bool] = lambda _: False) -> None:
+        """Watch nothing yet.
+
+        :param is_installed: tells of which paths nothing need be known.
+        """
+        self.stamps: dict[str, Stamp] = {}
+        """Files that were opened or looked for, directories that were listed, by absolute path: as they were before that."""
         self.variables: set[str] = set()
         """Environment variables that were asked for."""
         self.objections: list[str] = []
         """Why the result cannot be shared."""
+        self.is_installed = is_installed
+        self._sought: dict[str, dict[str, Stamp]] = {}
+        """Where modules were looked for."""
         self._undo: list[Callable[[], object]] = []
 
     def __enter__(self) -> ParseWitness:
@@ -65,6 +81,10 @@ class ParseWitness:
         _hook()
         self._watch_environment()
         self._watch_questions()
+        self._watch_searches()
+        for name in _SEEDING:
+            if name in sys.modules:
+                self.watch_seeds(sys.modules[name])
         _witness = self
         return self
 
@@ -75,6 +95,16 @@ class ParseWitness:
         _witness = None
         while self._undo:
             self._undo.pop()()
+        # Of a module that was found, its file was opened.
+        for name in self._sought.keys() - sys.modules.keys():
+            for path, stamp in self._sought[name].items():
+                self.stamps.setdefault(path, stamp)
+
+    def add(self, path: str) -> None:
+        """Note what the result depends on, as it is now, before it is read; what was noted before stays."""
+        absolute = os.path.abspath(path)
+        if absolute not in self.stamps and not self.is_installed(absolute):
+            self.stamps[absolute] = take_stamp(absolute)
 
     def rule_out(self, reason: str) -> None:
         """Note why the result cannot be shared."""
@@ -85,14 +115,19 @@ class ParseWitness:
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note an audit event."""
-        # First, since to ask who raised an event raises another. The importer reads modules, which are looked at by
-        # themselves, and writes bytecode beside them.
-        if event not in _TELLING or _is_importing():
+        # First, since to ask who raised an event raises another.
+        if event not in _TELLING:
             return
-        if event == "open":
+        if event == "import":
+            self._see_library(arguments[1])
+        elif _is_importing():
+            # It lists directories to find modules in, and writes bytecode: neither is the file's doing.
+            if event == "open":
+                self._see_module(*arguments)
+        elif event == "open":
             self._see_open(*arguments)
         elif event in _LISTING:
-            self._add(arguments[0] if arguments[0] is not None else ".")
+            self._see_listing(arguments[0] if arguments[0] is not None else ".")
         elif event in _CONNECTING:
             self.rule_out("it opens a connection")
         elif event in _STARTING:
@@ -104,17 +139,35 @@ class ParseWitness:
         if isinstance(path, int):
             return
         text = os.fsdecode(path)
-        if text.startswith(_KERNEL_PATHS):
+        if text.startswith(_KERNEL_PATHS) or text in _HARMLESS_DEVICES:
             return
         if isinstance(flags, int) and flags & _WRITING:
             self.rule_out(f"it writes {text}")
         else:
-            self._add(text)
+            self.add(text)
 
-    def _add(self, path: Any) -> None:
+    def _see_module(self, path: Any, _: object, flags: Any) -> None:
+        """Note what the importer reads: modules, under whatever name, and what packages read by their loaders."""
+        if isinstance(path, int) or (isinstance(flags, int) and flags & _WRITING):
+            return
+        text = os.fsdecode(path)
+        if text.endswith(".pyc"):
+            try:
+                text = source_from_cache(text)
+            except ValueError:
+                # It lies where sources lie, and there is none.
+                pass
+        self.add(text)
+
+    def _see_library(self, path: Any) -> None:
+        # Only modules that are shared libraries have one here: the kernel opens them.
+        if isinstance(path, str):
+            self.add(path)
+
+    def _see_listing(self, path: Any) -> None:
         # A descriptor is of a file that was opened before.
         if not isinstance(path, int):
-            self.paths.add(os.path.abspath(os.fsdecode(path)))
+            self.add(os.fsdecode(path))
 
     # Questions that no audit event tells of.
 
@@ -146,6 +199,72 @@ class ParseWitness:
         # As in a task, where it is the connection to its supervisor, which everything else that is asked goes through.
         runner.SUPERVISOR_COMMS = _Nobody(self)
         self._undo.append(lambda: delattr(runner, "SUPERVISOR_COMMS"))
+
+    # Modules that are not there, and seeds of random numbers.
+
+    def _watch_searches(self) -> None:
+        finder: Any = _Finder(self)
+        sys.meta_path.insert(0, finder)
+        self._undo.append(lambda: sys.meta_path.remove(finder) if finder in sys.meta_path else None)
+
+    def see_search(self, name: str, directories: Iterable[str]) -> None:
+        """Note where a module is looked for, lest one appear there that the parse has done without."""
+        if name in self._sought:
+            return
+        found: dict[str, Stamp] = {}
+        for directory in directories:
+            place = os.path.abspath(os.path.join(directory, name.rpartition(".")[2]))
+            if not self.is_installed(place):
+                for path in (f"{place}.py", os.path.join(place, "__init__.py")):
+                    found[path] = take_stamp(path)
+        self._sought[name] = found
+
+    def watch_seeds(self, module: ModuleType) -> None:
+        """Rule out that random numbers are made repeatable: at each fork generators get a new seed."""
+        for name in _SEEDING[module.__name__]:
+            original = getattr(module, name, None)
+            if original is None:
+                continue
+            setattr(module, name, self._note_call(f"{module.__name__}.{name}", original))
+            self._undo.append(functools.partial(setattr, module, name, original))
+
+    def _note_call(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.rule_out(f"it seeds random numbers ({name})")
+            return original(*arguments, **options)
+
+        return call
+
+
+class _Finder:
+    """Is asked for modules before all others, and finds none."""
+
+    def __init__(self, witness: ParseWitness) -> None:
+        self._witness = witness
+
+    def find_spec(self, name: str, path: Iterable[Any] | None = None, target: object = None) -> ModuleSpec | None:
+        del target
+        # Whatever else a file has put there, the importer passes over as well.
+        directories = (each for each in (sys.path if path is None else path) if isinstance(each, str))
+        self._witness.see_search(name, directories)
+        return self._find_numpy(path) if name == _NUMPY_RANDOM else None
+
+    def _find_numpy(self, path: Any) -> ModuleSpec | None:
+        """Have its functions watched as soon as it is loaded: `numpy` loads it in the moment in which they are called."""
+        spec = PathFinder.find_spec(_NUMPY_RANDOM, path)
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def load_watched(module: ModuleType) -> None:
+            load(module)
+            # A task may be the one who loads it, long after the parse has looked for it.
+            if _witness is self._witness:
+                _witness.watch_seeds(module)
+
+        spec.loader.exec_module = load_watched  # type: ignore[method-assign] # of this loader only
+        return spec
 
 
 class QuestionError(Exception):

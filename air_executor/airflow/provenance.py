@@ -88,10 +88,14 @@ def take_stamps(
     return stamps
 
 
-def stamp_unless_changed(path: str, began_ns: int) -> Stamp:
-    """Return a stamp, or one that never fits if the file was written since `began_ns`."""
+def stamp_unless_changed(path: str, began_ns: int, first: Stamp | None = None) -> Stamp:
+    """Return a stamp, or one that never fits if the file was written since `began_ns`.
+
+    :param first: its stamp from before it was read: the file may have been replaced since by one that is older.
+    """
     stamp = take_stamp(path)
-    if stamp.mtime_ns is not None and began_ns <= stamp.mtime_ns <= time.time_ns():
+    is_replaced = first is not None and first != stamp
+    if is_replaced or (stamp.mtime_ns is not None and began_ns <= stamp.mtime_ns <= time.time_ns()):
         return Stamp(path, -1)
     return stamp
 

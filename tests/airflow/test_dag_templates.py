@@ -26,6 +26,7 @@ from pathlib import Path
 from airflow.sdk import DAG, task
 
 PARSED_BY = os.getpid()
+PARSED_IN = os.getcwd()
 HERE = Path(__file__).parent
 
 def chain_of(count, look):
@@ -43,7 +44,8 @@ WORD = {word!r}
 NUMBERS = json.loads((HERE / "numbers.json").read_text())
 
 def look():
-    return {{"parsed_by": PARSED_BY, "pid": os.getpid(), "word": WORD, "helper": helper_of_shared.WORD, "numbers": NUMBERS}}
+    seen = {{"parsed_by": PARSED_BY, "pid": os.getpid(), "parsed_in": PARSED_IN, "cwd": os.getcwd()}}
+    return {{**seen, "word": WORD, "helper": helper_of_shared.WORD, "numbers": NUMBERS}}
 
 with DAG("shared", schedule=None):
     chain_of(3, look)
@@ -102,10 +104,14 @@ with DAG("threaded", schedule=None):
 """
 
 SPEAKS = """
+import structlog
+
+bound = structlog.get_logger("speaks").bind(team="x")
 print("printed while parsed")
 logging.getLogger("speaks").warning("logged while parsed")
 
 def look():
+    bound.warning("logged by the task")
     return {"parsed_by": PARSED_BY}
 
 with DAG("speaks", schedule=None):
@@ -221,6 +227,8 @@ def test_tasks_of_a_file_take_over_one_parse(site):
     seen = run(site, "shared", 3)
     assert len(parses(seen)) == 1
     assert not parses(seen) & {each["pid"] for each in seen}
+    # Relative paths in the file are those of its tasks.
+    assert [each["parsed_in"] for each in seen] == [each["cwd"] for each in seen]
     assert find_reason(site, "shared", "shared.py") is None
     assert "shared.py" in site.air_executor("preload", "status").stdout
 
@@ -281,7 +289,7 @@ def test_what_a_parse_says_is_in_the_log_of_each_task(site):
     for number in range(2):
         log = wait_until(
             lambda number=number: site.api.log("speaks", run_id, f"look_{number}", 1),
-            lambda text: "logged while parsed" in text,
+            lambda text: "logged by the task" in text,
             what="the log",
         )
         assert log.count("printed while parsed") == 1

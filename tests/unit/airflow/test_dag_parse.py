@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -33,8 +34,51 @@ with DAG("some", schedule=None):
         pass
     work()
 """
+RELATIVE = (
+    DAG_AND
+    + """
+import os
+open("beside.txt").read()
+assert os.path.exists("beside.txt")
+"""
+)
+# A deployment during the parse, of which Python tells nothing; files keep their times.
+DEPLOYED = (
+    DAG_AND
+    + """
+import ctypes, os
+here = os.path.dirname(__file__)
+first, second = (os.path.join(here, name) for name in ("deployed.json", "deployed_next.json"))
+open(first).read()
+assert ctypes.CDLL(None).rename(second.encode(), first.encode()) == 0
+"""
+)
+DATABASE = (
+    DAG_AND
+    + """
+import os
+from airflow import settings
+from airflow.configuration import conf
+assert conf.get("database", "sql_alchemy_conn") == "airflow-db-not-allowed:///"
+assert os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "airflow-db-not-allowed:///"
+assert settings.SQL_ALCHEMY_CONN == "airflow-db-not-allowed:///"
+"""
+)
 FILES = {
     "good.py": GOOD,
+    "relative.py": RELATIVE,
+    "deployed.py": DEPLOYED,
+    "deployed.json": "{}",
+    "deployed_next.json": "{}",
+    "database.py": DATABASE,
+    "own_logger.py": DAG_AND
+    + "import logging; own = logging.getLogger('own'); own.setLevel('DEBUG'); own.addHandler(logging.NullHandler())",
+    "known_logger.py": DAG_AND + "import logging; logging.getLogger('airflow').setLevel('DEBUG')",
+    "new_logger.py": DAG_AND + "import logging; logging.getLogger('airflow.of_a_file').setLevel('DEBUG')",
+    "disabled_logger.py": DAG_AND + "import logging; logging.getLogger('own_disabled').disabled = True",
+    "handler.py": DAG_AND + "import logging; logging.getLogger().handlers[0].setLevel('ERROR')",
+    "structlog_set.py": DAG_AND + "import structlog; structlog.configure(processors=[])",
+    "seeds.py": DAG_AND + "import random; random.seed(42)",
     "helper_of_good.py": "",
     "data.json": "{}",
     "empty.py": "",
@@ -56,16 +100,27 @@ import airflow.sdk.execution_time.task_runner as task_runner
 # As the warm parent does: what Airflow finds out once for each process, it has found out before.
 preload.load(preload.read_own_options())
 answers = os.fdopen(os.dup(1), "w")
+
+def look_at_database():
+    from airflow import settings
+    from airflow.configuration import conf
+    names = sorted(name for name in vars(settings) if name != "__warningregistry__")
+    options = [conf.get("database", f"sql_alchemy_conn{end}", fallback=None) for end in ("", "_cmd", "_secret")]
+    variables = [os.environ.get(f"AIRFLOW__{name}__SQL_ALCHEMY_CONN") for name in ("DATABASE", "CORE")]
+    return [names, repr(settings.Session), settings.SQL_ALCHEMY_CONN, settings.configure_orm.__module__, options, variables]
+
+database = look_at_database()
 for path in sys.argv[1:]:
     answers.flush()
     child = os.fork()
     if child == 0:
         answer = {"path": path}
         try:
-            bundle, _, name = path.rpartition(":")
-            found = parse_for_tasks(DagFile(bundle or "dags-folder", None, name), 64 << 20, preload.set_up_logging)
+            bundle, name, cwd = ("dags-folder", path, os.environ["WORK"]) if ":" not in path else path.split(":")
+            found = parse_for_tasks(DagFile(bundle, None, name, cwd), 64 << 20, preload.set_up_logging)
             answer |= {"stamps": [stamp[0] for stamp in found["stamps"]], "variables": found["variables"]}
-            answer["fresh"] = [stamp[1] != -1 for stamp in found["stamps"]]
+            answer["changed"] = [stamp[0] for stamp in found["stamps"] if stamp[1] == -1]
+            answer["has_database"] = look_at_database() == database
             answer["takes_over"] = task_runner.parse.__module__
         except UnsuitableError as error:
             answer |= {"reason": str(error), "stamps": [stamp[0] for stamp in error.facts.get("stamps", ())]}
@@ -78,8 +133,9 @@ for path in sys.argv[1:]:
 
 @pytest.fixture(scope="module")
 def dags(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("parsed") / "dags"
-    directory.mkdir()
+    # Below a directory of packages: it counts as one of DAGs all the same.
+    directory = tmp_path_factory.mktemp("parsed") / "site-packages" / "dags"
+    directory.mkdir(parents=True)
     for name, text in FILES.items():
         (directory / name).write_text(text)
         # What was written just before a parse is taken for changed meanwhile.
@@ -88,16 +144,27 @@ def dags(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(dags):
+def work(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("work")
+    (directory / "beside.txt").write_text("")
+    os.utime(directory / "beside.txt", (1_700_000_000, 1_700_000_000))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def found(dags, work):
     paths = [name for name in FILES if name.endswith(".py") and name != "helper_of_good.py"]
+    others = ("absent.py", f"no-such-bundle:good.py:{work}", f"dags-folder:good.py:{work}/absent")
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT, *paths, "absent.py", "no-such-bundle:good.py"],
+        [sys.executable, "-W", "ignore", "-c", SCRIPT, *paths, *others],
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
         env={
             **os.environ,
+            "WORK": str(work),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(dags.parent), os.environ.get("PYTHONPATH")])),
             "AIRFLOW_HOME": str(dags.parent),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -112,10 +179,28 @@ def test_what_a_parse_depends_on_is_stamped(found, dags):
     good = found["good.py"]
     assert "reason" not in good
     assert {str(dags / name) for name in ("good.py", "helper_of_good.py", "data.json")} <= set(good["stamps"])
-    assert [path for path, is_fresh in zip(good["stamps"], good["fresh"], strict=True) if not is_fresh] == []
-    assert not [path for path in good["stamps"] if "site-packages" in path]
+    assert good["changed"] == []
+    assert not [path for path in good["stamps"] if path.startswith(sysconfig.get_path("purelib"))]
     assert "ASKED_FOR" in good["variables"]
     assert good["takes_over"] == "air_executor.airflow.remembered_bag"
+
+
+def test_a_file_is_parsed_in_the_working_directory_of_its_tasks(found, work):
+    assert "reason" not in found["relative.py"]
+    assert str(work / "beside.txt") in found["relative.py"]["stamps"]
+
+
+def test_what_is_replaced_during_the_parse_is_taken_for_changed(found, dags):
+    assert found["deployed.py"]["changed"] == [str(dags / "deployed.json")]
+
+
+def test_the_database_is_taken_away_for_the_parse_alone(found):
+    assert "reason" not in found["database.py"]
+    assert found["database.py"]["has_database"]
+
+
+def test_a_file_may_configure_loggers_of_its_own(found):
+    assert "reason" not in found["own_logger.py"]
 
 
 @pytest.mark.parametrize(
@@ -126,15 +211,26 @@ def test_what_a_parse_depends_on_is_stamped(found, dags):
         ("broken.py", "its parse fails"),
         ("leaves.py", "its parse fails"),
         ("variable.py", "environment variables (CHANGED_BY_DAG)"),
-        ("logger.py", "the root logger"),
+        ("logger.py", "it configures the root logger"),
+        ("handler.py", "it configures the root logger"),
+        ("known_logger.py", "it configures the logger airflow"),
+        ("new_logger.py", "it configures the logger airflow.of_a_file"),
+        ("disabled_logger.py", "it configures the logger own_disabled"),
+        ("structlog_set.py", "it configures structlog"),
+        ("seeds.py", "it seeds random numbers"),
         ("directory.py", "the working directory"),
         ("descriptor.py", "a connection"),
         ("large.py", "dag_template_memory_limit"),
-        ("no-such-bundle:good.py", "no such bundle"),
     ],
 )
 def test_what_cannot_be_shared_is_ruled_out_with_the_reason(found, dags, path, words):
     assert words in found[path]["reason"]
-    if ":" not in path:
-        # It is tried again when the file has changed.
-        assert str(dags / path) in found[path]["stamps"]
+    # It is tried again when the file has changed.
+    assert str(dags / path) in found[path]["stamps"]
+
+
+def test_a_place_that_is_not_there_rules_a_file_out(found, work):
+    assert "no such bundle" in found[f"no-such-bundle:good.py:{work}"]["reason"]
+    absent = found[f"dags-folder:good.py:{work}/absent"]
+    assert f"working directory {work}/absent cannot be entered" in absent["reason"]
+    assert absent["stamps"] == [f"{work}/absent"]

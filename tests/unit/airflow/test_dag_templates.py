@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from air_executor.airflow.dag_parse import DagFile
@@ -77,6 +78,13 @@ def test_versions_of_a_bundle_are_told_apart(launch):
     plan = make_plan(dag_templates=True)
     workload = {**WORKLOAD, "bundle_info": {"name": "dags", "version": "abc"}}
     assert plan.find_key(launch(workload)) != plan.find_key(launch())
+
+
+def test_working_directories_are_told_apart(launch):
+    plan = make_plan(dag_templates=True)
+    (key, other) = (plan.find_key(msgspec.structs.replace(launch(), cwd=cwd)) for cwd in ("/one", "/other"))
+    assert key == DagFile("dags", None, "sub/file.py", "/one")
+    assert key != other
 
 
 def test_a_change_of_anything_that_was_read_is_noticed(tmp_path):
