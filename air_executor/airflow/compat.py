@@ -233,6 +233,8 @@ def is_gone(error: BaseException) -> bool:
     """
     if _get_status_code(error) == 404:
         detail = getattr(error, "detail", None)
+        # 3.1 has it as the server sent it.
+        detail = detail.get("detail", detail) if isinstance(detail, dict) else None
         return isinstance(detail, dict) and detail.get("reason") == "not_found"
     return _get_status_code(error) == 410
 

@@ -10,6 +10,7 @@ from typing import Any
 from air_executor.airflow import compat, prompt_exit
 
 _METHOD = "_monitor_subprocess"
+_REQUEST_METHOD = "_handle_request"
 _STOPPED_BY_SERVER = "SERVER_TERMINATED"
 _GOES_ON_LATER = ("deferred", "up_for_reschedule", "awaiting_input")
 
@@ -38,6 +39,8 @@ class Supervision:
             if original is None or hasattr(original, "__wrapped__"):
                 continue
             setattr(supervised, _METHOD, self._wrap(original))
+            if (handle := supervised.__dict__.get(_REQUEST_METHOD)) is not None:
+                setattr(supervised, _REQUEST_METHOD, self._listen(handle))
             if self._prompt:
                 prompt_exit.shorten_patience(sys.modules.get(original.__module__))
             installed.append(supervised.__name__)
@@ -50,11 +53,31 @@ class Supervision:
             process = prompt_exit.watch(supervised) if self._prompt else None
             try:
                 original(supervised)
+                # Not after an error: 3.1 notes the state before it tells the server.
+                self.goes_on_later = getattr(supervised, "_terminal_state", None) in _GOES_ON_LATER
             finally:
                 if process is not None:
                     process.close()
-                state = getattr(supervised, "_terminal_state", None)
-                self.was_stopped_by_server = state == _STOPPED_BY_SERVER
-                self.goes_on_later = state in _GOES_ON_LATER
+                if getattr(supervised, "_terminal_state", None) == _STOPPED_BY_SERVER:
+                    self.was_stopped_by_server = True
 
         return monitor
+
+    def _listen(self, original: Callable[..., None]) -> Callable[..., None]:
+        """Learn that a task was cleared or deleted, also when it ends by itself before the next heartbeat would tell."""
+
+        @functools.wraps(original)
+        def handle(supervised: Any, *arguments: Any, **options: Any) -> None:
+            try:
+                original(supervised, *arguments, **options)
+            except Exception as error:
+                if compat.is_gone(error) and _concerns(error, supervised):
+                    self.was_stopped_by_server = True
+                raise
+
+        return handle
+
+
+def _concerns(error: Any, supervised: Any) -> bool:
+    """Claim that the request which failed was about the task instance itself."""
+    return f"task-instances/{getattr(supervised, 'id', None)}" in str(error.request.url)

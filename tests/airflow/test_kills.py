@@ -96,3 +96,17 @@ def test_clearing_a_running_task_ends_its_tree_and_runs_it_anew(stage, start_tre
     stage.api.wait_for_success("cleared", run)
     assert [entry.attempt for entry in stage.ledger.entries("cleared", run, "start")] == [1, 2]
     assert [entry.attempt for entry in stage.ledger.entries("cleared", run, "end")] == [2]
+
+
+@pytest.mark.core
+def test_cleared_task_that_ends_before_it_is_stopped_is_run_anew_at_once(stage):
+    run = stage.api.trigger("held")
+    stage.ledger.wait_for("held", run, "start", 4)
+
+    stage.api.clear("held", run, ["bash_0", "python_held"])
+    # Before the next heartbeat, which would tell.
+    stage.release(run)
+
+    stage.api.wait_for_success("held", run, timeout_s=100)
+    for task_id in ("bash_0", "python_held"):
+        assert stage.api.task_instance("held", run, task_id)["try_number"] == 2

@@ -4,7 +4,9 @@ import os
 import selectors
 import socket
 
+import httpx
 import pytest
+from airflow.sdk.api import client
 from airflow.utils.state import TaskInstanceState
 
 from air_executor.airflow import compat, prompt_exit
@@ -113,6 +115,54 @@ def test_it_learns_that_the_task_goes_on_later(supervised_class, state, expected
     assert (supervision.has_started, supervision.goes_on_later) == (True, expected)
 
 
+def test_an_error_tells_nothing_of_what_the_server_knows(supervised_class, monkeypatch):
+    def fail(_):
+        raise ConnectionError("API server is away")
+
+    monkeypatch.setattr(supervised_class, "_monitor_subprocess", fail)
+    supervision = Supervision(prompt=False)
+    supervision.install()
+    supervised = supervised_class(pid=1)
+    # As 3.1 does, before it asks the server.
+    supervised._terminal_state = TaskInstanceState.DEFERRED
+    with pytest.raises(ConnectionError):
+        supervised._monitor_subprocess()
+    assert (supervision.has_started, supervision.goes_on_later) == (True, False)
+
+
+def refuse(path, answer):
+    """Return the error that Airflow's client raises for an answer of the execution API."""
+    request = httpx.Request("PATCH", f"http://localhost/execution/{path}")
+    response = httpx.Response(404, json=answer, headers={"content-type": "application/json"}, request=request)
+    return client.ServerResponseError.from_response(response)
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "expected"),
+    [
+        ("task-instances/one/state", {"detail": {"reason": "not_found", "message": "no such"}}, True),
+        ("task-instances/other/state", {"detail": {"reason": "not_found", "message": "no such"}}, False),
+        ("xcoms/a/b/c/return_value", {"detail": {"reason": "not_found", "message": "no such"}}, False),
+        ("task-instances/one/state", {"detail": "Not Found"}, False),
+    ],
+)
+def test_it_learns_that_the_task_instance_is_gone_from_any_request_about_it(
+    supervised_class, monkeypatch, path, answer, expected
+):
+    def handle(self, message, log, req_id):
+        raise refuse(path, answer)
+
+    monkeypatch.setattr(supervised_class, "_handle_request", handle, raising=False)
+    supervision = Supervision(prompt=False)
+    supervision.install()
+    supervised = supervised_class(pid=1)
+    supervised.id = "one"
+    with pytest.raises(client.ServerResponseError):
+        supervised._handle_request("message", None, req_id=1)
+    supervised._monitor_subprocess()
+    assert supervision.was_stopped_by_server is expected
+
+
 def test_the_start_counts_as_the_first_heartbeat(supervised_class):
     Supervision(prompt=True).install()
     supervised = supervised_class(pid=2**30)
@@ -127,6 +177,7 @@ def test_airflows_own_classes_have_what_is_expected():
     classes = compat.find_supervised_classes()
     assert classes
     assert all("_monitor_subprocess" in supervised.__dict__ for supervised in classes)
+    assert "_handle_request" in supervisor.ActivitySubprocess.__dict__
     assert supervisor.SERVER_TERMINATED == "SERVER_TERMINATED"
     assert supervisor.SOCKET_CLEANUP_TIMEOUT > 0
 
