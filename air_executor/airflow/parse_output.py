@@ -70,10 +70,11 @@ class ParseOutput:
             return
         import structlog
 
+        logger = _make_logger()
         for record in self._logged:
             now = datetime.now(tz=timezone.utc).isoformat().replace("+00:00", "Z")
             text = json.dumps({**record, "timestamp": now, **structlog.contextvars.get_contextvars()}, default=str)
-            _write(_make_logger(), text.encode())
+            _write(logger, text.encode())
 
 
 class _Sink:

@@ -16,14 +16,13 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from air_executor.airflow import sdk_compat
+from air_executor.airflow.process_state import HARMLESS_DEVICES
 from air_executor.store.stamps import Stamp, take_stamp
 
 _CONTEXT_PREFIX = "_AIRFLOW_PARSING_CONTEXT_"
 _KERNEL_PATHS = ("/proc/", "/sys/")
-_HARMLESS_DEVICES = frozenset(
-    {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "stdout", "stderr")}
-)
-"""They keep nothing; what is written to standard output is kept like all that is printed."""
+_UNWATCHED_DEVICES = frozenset({*HARMLESS_DEVICES, "/dev/stdout", "/dev/stderr"})
+"""What is written to the last two is kept like all that is printed."""
 _NUMPY_RANDOM = "numpy.random"
 _SEEDING = {"random": ("seed", "setstate"), _NUMPY_RANDOM: ("seed", "set_state")}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -139,7 +138,7 @@ class ParseWitness:
         if isinstance(path, int):
             return
         text = os.fsdecode(path)
-        if text.startswith(_KERNEL_PATHS) or text in _HARMLESS_DEVICES:
+        if text.startswith(_KERNEL_PATHS) or text in _UNWATCHED_DEVICES:
             return
         if isinstance(flags, int) and flags & _WRITING:
             self.rule_out(f"it writes {text}")

@@ -19,7 +19,8 @@ from typing import Any
 from air_executor.process.procfs import read_stat
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_HARMLESS_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+HARMLESS_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+"""They keep nothing that is written to them, so that anybody may share them."""
 _NO_HANDLER = "default"
 
 _PATCHABLE: tuple[tuple[str, Any, str], ...] = (
@@ -143,7 +144,7 @@ def _list_descriptors() -> dict[int, str]:
 
 def _is_harmless(number: int, target: str) -> bool:
     """Claim that forks may share an open file: it is only read, or has no state at all."""
-    if target in _HARMLESS_DEVICES:
+    if target in HARMLESS_DEVICES:
         return True
     if not target.startswith("/") or target.startswith("/dev/"):
         return False
