@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.protocol import Launch
-from air_executor.process.runner import ForkRunner, Inheritance
+from air_executor.process.runner import Inheritance
 
 _AT_ONCE = 32
 _WARM_UPS = 3

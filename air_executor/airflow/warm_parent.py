@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.fork_server import parse_arguments, serve_channel
-from air_executor.process.runner import ForkRunner
 
 if TYPE_CHECKING:
     from air_executor.airflow.dag_templates import DagTemplates
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = preload.read_own_options()
     run_workload = preload.load(options, learned)
     compat.set_title("air-executor warm parent")
-    return serve_channel(server_arguments, ForkRunner(run_workload), _plan_templates(options, request))
+    runners = ForkRunner(run_workload, lambda: compat.set_title("air-executor runner: waits for a task"))
+    return serve_channel(server_arguments, runners, _plan_templates(options, request))
 
 
 def _plan_templates(options: Options, request: GenerationRequest | None) -> DagTemplates:

@@ -14,7 +14,7 @@ import msgspec
 from air_executor.manager.attempts import Attempt
 from air_executor.process.attempt_log import create_attempt_log, is_locked
 from air_executor.process.exits import collect
-from air_executor.process.identity import is_running, open_pidfd
+from air_executor.process.identity import age_s, is_running, open_pidfd
 from air_executor.process.protocol import Ended, NotStarted, Report, Started
 from air_executor.process.spool import read_spool, spool_is_live
 from air_executor.process.sweep import kill_all
@@ -146,6 +146,8 @@ class AdoptedRunner:
                 pid=runner.pid,
                 start_ticks=runner.start_ticks,
                 boot_id=runner.boot_id,
+                # A fork may have waited for its launch; nobody has written down for how long.
+                waited_s=age_s(runner.start_ticks) if self.attempt.launch.workload_path is not None else 0.0,
                 at=time.time(),
                 log_path=self.attempt.launch.log_path,
             )

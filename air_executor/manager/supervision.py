@@ -23,7 +23,7 @@ from air_executor.manager.settings import ManagerSettings
 from air_executor.manager.stopping import Stopper
 from air_executor.process.attempt_log import is_locked
 from air_executor.process.exits import reap_strangers
-from air_executor.process.identity import boot_clock_s, boot_id
+from air_executor.process.identity import age_s, boot_id
 from air_executor.process.protocol import Ended, Launch, NotStarted, Report, Started
 from air_executor.store.environments import load_environment
 from air_executor.store.records import utc_now
@@ -171,7 +171,7 @@ class Supervision:
         _log.debug("%s: started, pid %d", attempt.name, report.pid)
         timeout_s = attempt.task.spec.timeout_s
         if timeout_s is not None:
-            due = time.monotonic() + max(timeout_s - _age_s(report), 0)
+            due = time.monotonic() + max(timeout_s - run_time_s(report), 0)
             self._planner.set_timeout(attempt.job, attempt.task.spec.id, attempt.number, due)
 
     def _server_left(self, server: LocalServer) -> None:
@@ -330,11 +330,11 @@ class Supervision:
             self.launcher.retire(server)
 
 
-def _age_s(started: Started) -> float:
-    """Return for how long a runner has run, by the clock in which the kernel dates it: nobody can set that one."""
+def run_time_s(started: Started) -> float:
+    """Return for how long an attempt has run, by the clock in which the kernel dates its runner: nobody can set that one."""
     if started.boot_id != boot_id() or not started.start_ticks:
         return max(time.time() - started.at, 0)
-    return max(boot_clock_s() - started.start_ticks / os.sysconf("SC_CLK_TCK"), 0)
+    return max(age_s(started.start_ticks) - started.waited_s, 0)
 
 
 def _event_for(attempt: Attempt, fate: Fate) -> TaskEnded | LaunchVoided:

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from air_executor.process.attempt_log import create_attempt_log
 from air_executor.process.cgroup import AttemptCgroup, CgroupParent
-from air_executor.process.identity import boot_clock_s, identify_child
+from air_executor.process.fork_runner import ForkRunner
+from air_executor.process.identity import age_s, boot_clock_s, identify_child
 from air_executor.process.protocol import Launch, NotStarted, Started
 from air_executor.process.runner import Inheritance, StartRunner
 from air_executor.process.tree import AttemptTree, tree_of
@@ -29,6 +30,10 @@ class Attempt:
 
 class Birthplace(Protocol):
     """Where runners are born."""
+
+    @property
+    def forks_ahead(self) -> bool:
+        """Claim that a runner may be older than its launch."""
 
     def start(self, launch: Launch, inheritance: Inheritance) -> int:
         """Start a runner, return its pid, that of a child of this process.
@@ -50,7 +55,14 @@ class Here:
 
     def __init__(self, start_runner: StartRunner, cgroups: CgroupParent | None) -> None:
         self.start = start_runner
+        self.forks = start_runner if isinstance(start_runner, ForkRunner) else None
+        """What starts runners, if that is by forks."""
         self._cgroups = cgroups
+
+    @property
+    def forks_ahead(self) -> bool:
+        """Claim that a runner may be older than its launch."""
+        return self.forks is not None
 
     def move_on(self) -> AttemptCgroup | None:
         """Enter the cgroup of the next attempt, return that of the present one."""
@@ -83,14 +95,14 @@ class AttemptStarter:
             os.close(log_fd)
 
     def _start_claimed(self, launch: Launch, log_fd: int, birthplace: Birthplace) -> Attempt:
-        began_s = boot_clock_s()
+        asked_s = boot_clock_s()
         inheritance = Inheritance(log_fd, self._list_server_fds())
         try:
             pid = birthplace.start(launch, inheritance)
         except BirthplaceLostError:
-            birthplace = self._here
+            birthplace, asked_s = self._here, boot_clock_s()
             pid = birthplace.start(launch, inheritance)
-        identity = identify_child(pid, began_s)
+        identity = identify_child(pid, None if birthplace.forks_ahead else asked_s)
         at = time.time()
         # Before anybody hears of the attempt: killing its cgroup would end the birthplace while that is inside.
         cgroup = birthplace.move_on()
@@ -101,6 +113,7 @@ class AttemptStarter:
             attempt_id=launch.attempt_id,
             pid=pid,
             start_ticks=identity.start_ticks,
+            waited_s=round(age_s(identity.start_ticks, asked_s), 3) if birthplace.forks_ahead else 0.0,
             boot_id=identity.boot_id,
             at=at,
             log_path=launch.log_path,

@@ -25,7 +25,7 @@ from air_executor.process.descriptors import drain, keep_descriptors_private
 from air_executor.process.identity import own_age_s
 from air_executor.process.protocol import Launch, NotStarted, Ready, Report
 from air_executor.process.reaper import Reaper
-from air_executor.process.runner import CommandRunner, ForkRunner, StartRunner
+from air_executor.process.runner import CommandRunner, StartRunner
 from air_executor.process.spool import Spool
 from air_executor.process.subreaper import become_subreaper
 from air_executor.process.sweep import STEP_PAUSE_S
@@ -58,16 +58,17 @@ class ForkServer:
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         self._own_descriptors = (channel.fileno(), spool.fileno(), self._wake_read, self._wake_write)
-        here = Here(start_runner, cgroups)
+        self._here = here = Here(start_runner, cgroups)
+        self._is_next_awaited = False
         self._starter = AttemptStarter(here, self._list_descriptors)
         self._reaper = Reaper()
         self._backlog: deque[Launch] = deque()
         self._poll = select.poll()
         self._templates: Templates | None = None
-        if plan is not None and isinstance(start_runner, ForkRunner):
+        if plan is not None and here.forks is not None:
             self._templates = Templates(
                 plan,
-                start_runner.target,
+                here.forks,
                 here,
                 poll=self._poll,
                 server_fds=self._own_descriptors,
@@ -100,6 +101,7 @@ class ForkServer:
                 self._templates.tend()
                 # Those that waited come first.
                 self._backlog.extendleft(reversed(list(self._templates.take_released())))
+            self._fork_ahead()
         self._say_farewell()
 
     def _handle_signals(self) -> None:
@@ -148,6 +150,8 @@ class ForkServer:
         if self._channel.has_ended:
             # Nobody is there to hear that these were started: the next manager claims them itself.
             self._backlog.clear()
+            if self._here.forks is not None:
+                self._here.forks.dismiss()
             if self._templates is not None:
                 self._templates.drop_waiting()
             self._is_listening = False
@@ -165,6 +169,7 @@ class ForkServer:
                 birthplace = self._templates.route(launch)
                 if birthplace is None:
                     continue
+            self._is_next_awaited |= birthplace in (None, self._here)
             outcome = self._starter.start(launch, birthplace)
             if isinstance(outcome, NotStarted):
                 reports.append(outcome)
@@ -172,6 +177,15 @@ class ForkServer:
                 self._reaper.watch(outcome)
                 reports.append(outcome.started)
         return reports
+
+    def _fork_ahead(self) -> None:
+        """Have a runner wait for the next launch, where one was started here: there will be more."""
+        if self._here.forks is None or not self._is_next_awaited or not self._is_listening:
+            return
+        self._is_next_awaited = False
+        pid = self._here.forks.fork_ahead(self._list_descriptors())
+        if pid is not None:
+            self._reaper.spare(pid)
 
     def _publish(self, reports: list[Report]) -> None:
         """Write to the spool first: what was said to the manager must be known to the next one as well."""
@@ -191,6 +205,8 @@ class ForkServer:
         while self._channel.want_write and time.monotonic() < gives_up_at:
             select.select((), (self._channel,), (), STEP_PAUSE_S)
             self._channel.flush()
+        if self._here.forks is not None:
+            self._here.forks.dismiss()
         if self._templates is not None:
             self._templates.end()
         if self._cgroups is not None:

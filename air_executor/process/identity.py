@@ -43,16 +43,17 @@ def boot_clock_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if IS_LINUX else 0.0
 
 
-def identify_child(pid: int, after_s: float) -> ProcessIdentity:
-    """Name a child that was created since `boot_clock_s` said `after_s` and has not been reaped.
+def identify_child(pid: int, after_s: float | None) -> ProcessIdentity:
+    """Name a child that was created since `boot_clock_s` said `after_s` and has not been reaped; None: nobody knows when.
 
     When both ends of that time lie in one clock tick, the start time is known without asking the kernel, which
     is slow for a process in the middle of its exec.
     """
-    ticks_per_s = os.sysconf("SC_CLK_TCK")
-    first_tick = int((after_s - _CLOCK_MARGIN_S) * ticks_per_s)
-    if IS_LINUX and first_tick == int((boot_clock_s() + _CLOCK_MARGIN_S) * ticks_per_s):
-        return ProcessIdentity(pid, first_tick, boot_id())
+    if IS_LINUX and after_s is not None:
+        ticks_per_s = os.sysconf("SC_CLK_TCK")
+        first_tick = int((after_s - _CLOCK_MARGIN_S) * ticks_per_s)
+        if first_tick == int((boot_clock_s() + _CLOCK_MARGIN_S) * ticks_per_s):
+            return ProcessIdentity(pid, first_tick, boot_id())
     return identify(pid) or ProcessIdentity(pid, 0, boot_id())
 
 
@@ -119,9 +120,14 @@ def _send_signal_by_pid(identity: ProcessIdentity, signal_number: int) -> bool:
     return True
 
 
+def age_s(start_ticks: int, at_s: float | None = None) -> float:
+    """Tell for how many seconds a process had run at an instant of `boot_clock_s`, now by default; 0 if nobody knows when it started."""
+    if not start_ticks:
+        return 0.0
+    return max(0.0, (boot_clock_s() if at_s is None else at_s) - start_ticks / os.sysconf("SC_CLK_TCK"))
+
+
 def own_age_s() -> float:
     """Tell how many seconds ago the calling process was started, interpreter start included."""
     stat = read_stat(os.getpid())
-    if not IS_LINUX or stat is None:
-        return time.process_time()
-    return max(0.0, boot_clock_s() - stat.start_ticks / os.sysconf("SC_CLK_TCK"))
+    return time.process_time() if not IS_LINUX or stat is None else age_s(stat.start_ticks)

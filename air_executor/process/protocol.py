@@ -52,6 +52,8 @@ class Started(Message, frozen=True, kw_only=True, tag="started"):
     at: float
     """Unix time in seconds."""
     log_path: str
+    waited_s: float = 0.0
+    """For how long the runner had waited for its launch: by so much it is older than the attempt."""
     cgroup: str | None = None
     """Absolute path of the attempt's cgroup v2 directory, where there is one."""
 

@@ -1,4 +1,4 @@
-"""How a runner is started: `CommandRunner` spawns a program, `ForkRunner` forks the present process.
+"""How a runner is started: `CommandRunner` spawns a program here; `fork_runner` forks the present process.
 
 A runner has a session of its own, default signals, the attempt's log as output, and the log's lock; nothing else
 of its fork server.
@@ -7,15 +7,12 @@ of its fork server.
 from __future__ import annotations
 
 import errno
-import io
 import os
 import resource
 import signal
 import stat
-import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import NoReturn
 
 import msgspec
 
@@ -155,81 +152,3 @@ def _explain(error: OSError, command: str, program: str) -> str:
     if error.errno == errno.E2BIG:
         return f"{command}: arguments and environment together are too long for this kernel"
     return f"{command} could not be started: {error.strerror}"
-
-
-class ForkRunner:
-    """Runs `target(launch)` in a fork of this process, which must have one thread; its result is the exit code."""
-
-    def __init__(self, target: Callable[[Launch], int]) -> None:
-        self.target = target
-
-    def __call__(self, launch: Launch, inheritance: Inheritance) -> int:
-        """Fork; returns the pid, in the parent only."""
-        # What waits in a buffer would be written twice.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # No signal may reach the child before the fork server's handlers are gone from it.
-        previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._run(launch, inheritance)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
-        return pid
-
-    def _run(self, launch: Launch, inheritance: Inheritance) -> NoReturn:
-        """Become the runner; never returns into the fork server's code, whatever happens."""
-        code = 1
-        try:
-            _settle(launch, inheritance)
-            code = int(self.target(launch))
-        except SystemExit as request:
-            code = _exit_code(request)
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            try:
-                sys.stdout.flush()
-                sys.stderr.flush()
-            finally:
-                # Not sys.exit: the fork server's exit handlers and stack are none of the runner's.
-                os._exit(code & 0xFF)
-
-
-def _settle(launch: Launch, inheritance: Inheritance) -> None:
-    os.setsid()
-    log_fd = inheritance.log_fd
-    os.dup2(log_fd, 1)
-    os.dup2(log_fd, 2)
-    null_fd = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null_fd, 0)
-    os.close(null_fd)
-    # `log_fd` itself stays open as the spare copy. It is not inheritable: programs that the target starts
-    # hold the lock by their output.
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for descriptor in inheritance.server_fds:
-        os.close(descriptor)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for stream in (sys.stdout, sys.stderr):
-        # The log is read while the task runs.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
-    os.environ.update(launch.env)
-    os.environ[MARK_VARIABLE] = launch.attempt_id
-    if launch.cwd is not None:
-        os.chdir(launch.cwd)
-
-
-def _exit_code(request: SystemExit) -> int:
-    if request.code is None:
-        return 0
-    if isinstance(request.code, int):
-        return request.code
-    print(request.code, file=sys.stderr)
-    return 1

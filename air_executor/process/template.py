@@ -6,7 +6,6 @@ knows. It tells how a runner ended before it reaps it: dies it in between, the r
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -20,14 +19,11 @@ import msgspec
 from air_executor.process.cgroup import CgroupParent
 from air_executor.process.descriptors import drain
 from air_executor.process.exits import RunnerExit, read_exit
+from air_executor.process.fork_runner import ForkRunner
+from air_executor.process.launch_passing import receive_launch
 from air_executor.process.protocol import Launch, Message
-from air_executor.process.runner import ForkRunner, Inheritance
+from air_executor.process.runner import Inheritance
 from air_executor.process.subreaper import die_with_parent
-
-_RECEIVE_BYTES = 65536
-_OPEN = b"o"
-NEVER_BEGUN = 125
-"""Exit code of a runner whose template died before anybody knew of it; nothing of its task has run."""
 
 Facts = dict[str, Any]
 """What a preparation found out, for the one who decides which launches it suits; plain JSON."""
@@ -90,7 +86,6 @@ class NotForked(Message, frozen=True, kw_only=True, tag="not_forked"):
 TemplateMessage = Prepared | Unsuitable | Forked | Settled | RunnerEnded | RunnerReaped | NotForked
 
 _ENCODER = msgspec.json.Encoder()
-_LAUNCH = msgspec.json.Decoder(Launch)
 
 
 class TemplateProcess:
@@ -100,17 +95,17 @@ class TemplateProcess:
         self,
         endpoint: socket.socket,
         prepare: Callable[[Hashable], Facts],
-        target: Callable[[Launch], int],
+        runners: ForkRunner,
         cgroup_home: str | None,
     ) -> None:
         """Take over the connection to the fork server.
 
-        :param target: what runners of this template do.
+        :param runners: what runners of this template do.
         :param cgroup_home: where cgroups of its runners are made; None: there are none.
         """
         self._endpoint = endpoint
         self._prepare = prepare
-        self._target = target
+        self._runners = runners
         self._cgroup_home = cgroup_home
         self._cgroups: CgroupParent | None = None
         self._wake_read = self._wake_write = -1
@@ -128,6 +123,8 @@ class TemplateProcess:
 
             traceback.print_exc()
         finally:
+            # It waits in the cgroup that is to go.
+            self._runners.dismiss()
             if self._cgroups is not None:
                 self._cgroups.leave()
             sys.stderr.flush()
@@ -148,6 +145,7 @@ class TemplateProcess:
                 self._say(Unsuitable(reason=f"no cgroup can be made for its runners: {error}", facts=facts))
                 return False
         self._say(Prepared(facts=facts))
+        self._runners.fork_ahead(self._own_descriptors)
         return True
 
     def _serve(self) -> None:
@@ -160,30 +158,30 @@ class TemplateProcess:
                 drain(self._wake_read)
                 self._reap()
             if self._endpoint.fileno() in ready:
-                received = self._receive()
+                received = receive_launch(self._endpoint)
                 if received is None:
                     return
-                self._start(*received)
+                launch, log_fd, _ = received
+                self._start(launch, log_fd)
 
     def _start(self, launch: Launch, log_fd: int) -> None:
-        gate_read, gate_write = os.pipe()
         try:
-            fork = ForkRunner(lambda each: self._begin(each, gate_read))
-            own = (self._endpoint.fileno(), self._wake_read, self._wake_write, gate_write)
-            pid = fork(launch, Inheritance(log_fd, own))
-            self._say(Forked(pid=pid))
-            with contextlib.suppress(BrokenPipeError):
-                # It may have been killed.
-                os.write(gate_write, _OPEN)
+            runner = self._runners.hold(launch, Inheritance(log_fd, self._own_descriptors))
         except OSError as error:
             self._say(NotForked(error=f"{error.strerror or error}"))
             return
         finally:
-            for descriptor in (gate_read, gate_write, log_fd):
-                os.close(descriptor)
+            os.close(log_fd)
+        self._say(Forked(pid=runner.pid))
+        runner.begin()
         # Entering the next cgroup may take a while: only now, when the runner is under way.
         born_in = self._cgroups.move_on() if self._cgroups is not None else None
         self._say(Settled(cgroup=born_in.path if born_in is not None else None))
+        self._runners.fork_ahead(self._own_descriptors)
+
+    @property
+    def _own_descriptors(self) -> tuple[int, ...]:
+        return self._endpoint.fileno(), self._wake_read, self._wake_write
 
     def _reap(self) -> None:
         while (ended := _look_for_ended()) is not None:
@@ -191,14 +189,6 @@ class TemplateProcess:
             self._say(RunnerEnded(pid=pid, exit_code=exit_code))
             _, status, usage = os.wait4(pid, 0)
             self._say(RunnerReaped(pid=pid, exit=read_exit(status, usage)))
-
-    def _begin(self, launch: Launch, gate_read: int) -> int:
-        is_known = os.read(gate_read, 1) == _OPEN
-        os.close(gate_read)
-        if not is_known:
-            print("air-executor: the template of this runner ended before it could begin", file=sys.stderr)
-            return NEVER_BEGUN
-        return self._target(launch)
 
     def _settle(self, parent_pid: int) -> None:
         # A preparation may hang for ever, with nobody left who would end it.
@@ -212,18 +202,6 @@ class TemplateProcess:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-    def _receive(self) -> tuple[Launch, int] | None:
-        """Return the next launch and its log; None when no more will come."""
-        received, descriptors = bytearray(), []
-        while not received.endswith(b"\n"):
-            chunk, passed, _, _ = socket.recv_fds(self._endpoint, _RECEIVE_BYTES, 1)
-            if not chunk:
-                return None
-            received += chunk
-            descriptors += passed
-        os.set_inheritable(descriptors[0], False)
-        return _LAUNCH.decode(received), descriptors[0]
 
     def _say(self, message: TemplateMessage) -> None:
         self._endpoint.sendall(_ENCODER.encode(message) + b"\n")

@@ -11,13 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 
-import msgspec
-
 from air_executor.process.attempts import BirthplaceLostError
 from air_executor.process.cgroup import AttemptCgroup, find_parent_path, remove_abandoned
 from air_executor.process.channel import Channel
 from air_executor.process.exits import RunnerExit
+from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.identity import identify
+from air_executor.process.launch_passing import send_launch
 from air_executor.process.protocol import Launch
 from air_executor.process.runner import Inheritance
 from air_executor.process.template import (
@@ -36,7 +36,6 @@ from air_executor.process.template import (
 _ANSWER_PATIENCE_S = 10.0
 _LAST_WORDS_S = 2.0
 """How long one that was killed takes at most to be gone."""
-_ENCODER = msgspec.json.Encoder()
 
 
 class TemplateLink:
@@ -46,13 +45,14 @@ class TemplateLink:
         self,
         key: Hashable,
         prepare: Callable[[Hashable], Facts],
-        target: Callable[[Launch], int],
+        runners: ForkRunner,
         *,
         server_fds: Iterable[int],
         cgroup_home: str | None,
     ) -> None:
         """Fork it.
 
+        :param runners: what its runners do.
         :param server_fds: what it must not keep of the fork server.
         :raises OSError: it could not be forked.
         """
@@ -75,7 +75,7 @@ class TemplateLink:
             if self.pid == 0:
                 for descriptor in (ours.fileno(), *server_fds):
                     os.close(descriptor)
-                TemplateProcess(theirs, prepare, target, cgroup_home).run(key, parent_pid)
+                TemplateProcess(theirs, prepare, runners, cgroup_home).run(key, parent_pid)
         except OSError:
             ours.close()
             raise
@@ -134,16 +134,15 @@ class TemplateLink:
 
     # As a birthplace of runners.
 
+    forks_ahead = True
+
     def start(self, launch: Launch, inheritance: Inheritance) -> int:
         """Have a runner forked there; returns its pid.
 
         :raises BirthplaceLostError: the template is gone, hangs, or cannot fork; no runner of it will begin.
         """
-        line = memoryview(_ENCODER.encode(launch) + b"\n")
-        self._socket.settimeout(_ANSWER_PATIENCE_S)
         try:
-            sent = socket.send_fds(self._socket, [line], [inheritance.log_fd])
-            self._socket.sendall(line[sent:])
+            send_launch(self._socket, launch, inheritance.log_fd, _ANSWER_PATIENCE_S)
         except OSError as error:
             self.kill()
             raise BirthplaceLostError(f"a template takes no launch: {error}") from error

@@ -14,6 +14,7 @@ import msgspec
 from air_executor.process.attempts import Birthplace
 from air_executor.process.cgroup import AttemptCgroup, CgroupParent, remove_leftovers
 from air_executor.process.exits import RunnerExit
+from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.protocol import Launch
 from air_executor.process.template import Facts
 from air_executor.process.template_link import TemplateLink
@@ -87,7 +88,7 @@ class Templates:
     def __init__(
         self,
         plan: TemplatePlan,
-        target: Callable[[Launch], int],
+        runners: ForkRunner,
         here: Birthplace,
         *,
         poll: select.poll,
@@ -97,12 +98,12 @@ class Templates:
     ) -> None:
         """Start nothing yet.
 
-        :param target: what runners do.
+        :param runners: what starts runners, here and in templates.
         :param here: where launches start that no template suits.
         :param spare: called with the pid of each template, which is no orphan.
         """
         self._plan = plan
-        self._target = target
+        self._runners = runners
         self._here = here
         self._poll = poll
         self._server_fds = server_fds
@@ -184,11 +185,13 @@ class Templates:
 
     def _prepare(self, key: Hashable, place: _Place) -> bool:
         """Have a template prepared; False if it cannot be forked."""
+        # Who waits here waits in the cgroup that becomes the template's.
+        self._runners.dismiss()
         try:
             link = TemplateLink(
                 key,
                 self._plan.prepare,
-                self._target,
+                self._runners,
                 server_fds=(*self._server_fds, *self.descriptors),
                 cgroup_home=self._cgroups.home if self._cgroups is not None else None,
             )

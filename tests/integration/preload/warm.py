@@ -13,9 +13,9 @@ from air_executor.airflow.learned_modules import LearnedModules, LearnedPolicy
 from air_executor.airflow.learned_preload import GenerationRequest
 from air_executor.airflow.scouting import ScoutLimits
 from air_executor.core.preload import Report
+from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.fork_server import parse_arguments, serve_channel
 from air_executor.process.protocol import Launch
-from air_executor.process.runner import ForkRunner
 from air_executor.store.stamps import write_stamps
 
 

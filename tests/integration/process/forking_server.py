@@ -10,9 +10,9 @@ from collections.abc import Hashable
 from pathlib import Path
 
 from air_executor.process import templates
+from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.fork_server import parse_arguments, serve_channel
 from air_executor.process.protocol import Launch
-from air_executor.process.runner import ForkRunner
 from air_executor.process.template import Facts, TemplateMessage, TemplateProcess, UnsuitableError
 from air_executor.process.templates import Standing
 from air_executor.store.stamps import Stamp, find_changed, take_stamp

@@ -4,6 +4,8 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
+
 from air_executor.process.attempt_log import is_locked
 from air_executor.process.exits import collect
 from air_executor.process.protocol import Ended, NotStarted, Started
@@ -76,5 +78,8 @@ def test_many_forks_leave_no_zombie(forking_server: Serving) -> None:
     forking_server.process.channel.send(messages)
     for message in messages:
         assert forking_server.wait_for(Ended, message.attempt_id).exit_code == 0
-    assert forking_server.children() == []
+    # One waits for the next launch.
+    wait_until(
+        lambda: [child.status() for child in forking_server.children()], lambda found: found == [psutil.STATUS_SLEEPING]
+    )
     assert not [report for report in forking_server.reports if isinstance(report, NotStarted)]

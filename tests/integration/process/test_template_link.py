@@ -11,6 +11,7 @@ import pytest
 
 from air_executor.process import template_link
 from air_executor.process.attempts import BirthplaceLostError
+from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.protocol import Launch
 from air_executor.process.runner import Inheritance
 from air_executor.process.template import Forked, TemplateMessage, TemplateProcess
@@ -66,7 +67,7 @@ def start_template(late: Late) -> Iterator[StartTemplate]:
     links = []
 
     def start(target: Callable[[Launch], int]) -> TemplateLink:
-        link = TemplateLink("key", lambda key: {}, target, server_fds=(), cgroup_home=None)
+        link = TemplateLink("key", lambda key: {}, ForkRunner(target), server_fds=(), cgroup_home=None)
         links.append(link)
         wait_until(lambda: link.receive() or link.is_ready)
         return link

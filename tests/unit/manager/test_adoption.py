@@ -11,6 +11,8 @@ import pytest
 
 from air_executor.manager.adoption import AdoptedRunner, Lost, Spools
 from air_executor.manager.attempts import Attempt, attempt_id
+from air_executor.manager.supervision import run_time_s
+from air_executor.process.attempt_log import create_attempt_log
 from air_executor.process.identity import ProcessIdentity, identify
 from air_executor.process.protocol import Ended, Launch, Started
 from air_executor.store.root import Root
@@ -80,3 +82,35 @@ def test_a_runner_whose_pid_is_that_of_another_child_now_is_lost(
     assert adopted.pidfd is None
     assert adopted.check() == Lost(())
     assert child.wait() == 7
+
+
+@pytest.mark.parametrize("workload_path", [None, "/workload"])
+def test_the_time_that_a_fork_may_have_waited_for_its_launch_is_not_counted(
+    root: Root, workload_path: str | None
+) -> None:
+    """Nobody has recorded its start: it is found by its lock and its log."""
+    (root.jobs / "job" / "logs").mkdir(parents=True, mode=0o700)
+    job = job_of(task("a"))
+    job.apply(launched("a"))
+    log = root.log("job", "a", 1)
+    log_fd = create_attempt_log(str(log))
+    runner = subprocess.Popen(["sleep", "600"], stdout=log_fd, start_new_session=True)
+    try:
+        time.sleep(0.3)
+        launch = Launch(
+            attempt_id=attempt_id(job, "a", 1), log_path=str(log), command="true", workload_path=workload_path
+        )
+        attempt = Attempt(job, job.tasks["a"], 1, launch, None)
+        adopted = AdoptedRunner(attempt, Spools(root.run), ())
+        assert adopted.check() is None
+        started = attempt.started
+        assert started is not None
+        assert started.pid == runner.pid
+        assert (started.waited_s >= 0.3) == (workload_path is not None)
+        if workload_path is None:
+            assert run_time_s(started) >= 0.3
+        adopted.close()
+    finally:
+        os.close(log_fd)
+        runner.kill()
+        runner.wait()

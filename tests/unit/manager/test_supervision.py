@@ -17,8 +17,8 @@ from air_executor.manager.attempts import attempt_id
 from air_executor.manager.board import Board
 from air_executor.manager.job_run import JobRun
 from air_executor.manager.settings import ManagerSettings
-from air_executor.manager.supervision import Supervision
-from air_executor.process.identity import identify
+from air_executor.manager.supervision import Supervision, run_time_s
+from air_executor.process.identity import boot_clock_s, boot_id, identify
 from air_executor.process.protocol import Started
 from air_executor.process.spool import Spool
 from air_executor.store.intake import LoadedJob, load_job
@@ -90,6 +90,20 @@ def test_the_time_of_an_adopted_runner_is_that_which_it_has_run_whoever_sets_the
     assert before + HOUR_S / 2 < due < time.monotonic() + HOUR_S
     assert planner.plan(due - 1) == []
     assert planner.plan(due) == [StopTask(run.job, "a", 1, Outcome.TIMED_OUT)]
+
+
+def test_the_time_of_a_runner_counts_from_its_launch_not_from_its_fork() -> None:
+    forked_s = boot_clock_s() - 100
+    started = Started(
+        attempt_id="job/id/a/1",
+        pid=os.getpid(),
+        start_ticks=int(forked_s * os.sysconf("SC_CLK_TCK")),
+        boot_id=boot_id(),
+        at=time.time(),
+        log_path="/log",
+        waited_s=60,
+    )
+    assert 39 < run_time_s(started) < 60
 
 
 def test_an_attempt_that_is_over_is_not_timed_out(

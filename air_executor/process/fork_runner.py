@@ -1,0 +1,230 @@
+"""Runners that are forks of the present process. The next one may wait, forked ahead: its launch is spared the fork."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from air_executor.process.launch_passing import receive_launch, send_launch
+from air_executor.process.protocol import MARK_VARIABLE, Launch
+from air_executor.process.runner import Inheritance
+
+NEVER_BEGUN = 125
+"""Exit code of a runner whose parent died before anybody knew of it; nothing of its task has run."""
+
+_BEGIN = b"b"
+_PATIENCE_S = 1.0
+"""How long a runner may take to read what exceeds its socket's buffer."""
+_DISMISSAL_S = 2.0
+_STEP_S = 0.002
+
+
+class ForkRunner:
+    """Runs `target(launch)` in a fork of this process, which must have one thread; its result is the exit code."""
+
+    def __init__(self, target: Callable[[Launch], int], while_waiting: Callable[[], None] = lambda: None) -> None:
+        """Fork nothing yet.
+
+        :param while_waiting: called in a runner that was forked ahead, before it waits.
+        """
+        self.target = target
+        self._while_waiting = while_waiting
+        self._waiting: HeldRunner | None = None
+
+    def __call__(self, launch: Launch, inheritance: Inheritance) -> int:
+        """Start a runner; returns its pid. Raises OSError when nothing of the task has run."""
+        runner = self.hold(launch, inheritance)
+        runner.begin()
+        return runner.pid
+
+    def hold(self, launch: Launch, inheritance: Inheritance) -> HeldRunner:
+        """Give a launch to the runner that waits, or to a new one: it settles, and begins when it is told to.
+
+        :raises OSError: no runner could be forked.
+        """
+        runner, self._waiting = self._waiting, None
+        if runner is not None:
+            try:
+                runner.give(launch, inheritance.log_fd)
+                return runner
+            except OSError:
+                # It was killed, or stopped, while it waited.
+                runner.end()
+        runner = HeldRunner(self.target, (*inheritance.server_fds, inheritance.log_fd))
+        try:
+            runner.give(launch, inheritance.log_fd)
+        except OSError as error:
+            runner.end()
+            raise OSError(f"the runner ended, or was stopped, before it had its launch: {error}") from error
+        return runner
+
+    def fork_ahead(self, server_fds: tuple[int, ...]) -> int | None:
+        """Have a runner wait for the next launch; returns its pid, None where one waits or cannot be forked."""
+        if self._waiting is not None:
+            return None
+        try:
+            self._waiting = HeldRunner(self.target, server_fds, self._while_waiting)
+        except OSError:
+            # The next launch tries again, and says why.
+            return None
+        return self._waiting.pid
+
+    def dismiss(self) -> None:
+        """Have nobody wait, and wait for that. Whoever reaps the children of this process reaps that one."""
+        runner, self._waiting = self._waiting, None
+        if runner is not None:
+            runner.end()
+            gives_up_at = time.monotonic() + _DISMISSAL_S
+            while runner.is_alive() and time.monotonic() < gives_up_at:
+                time.sleep(_STEP_S)
+
+
+class HeldRunner:
+    """A fork that runs nothing before it was given a launch and told to begin; if its parent dies before, it ends."""
+
+    def __init__(
+        self,
+        target: Callable[[Launch], int],
+        server_fds: tuple[int, ...],
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Fork.
+
+        :param server_fds: what it must not keep of the present process.
+        :raises OSError: it could not be forked.
+        """
+        # What waits in a buffer would be written twice.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._endpoint, theirs = socket.socketpair()
+        # No signal may reach the child before the fork server's handlers are gone from it.
+        previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _run(target, theirs, (*server_fds, self._endpoint.fileno()), while_waiting)
+        except OSError:
+            self._endpoint.close()
+            raise
+        finally:
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+
+    def give(self, launch: Launch, log_fd: int) -> None:
+        """Hand over the launch and the attempt's log. Raises OSError if it is gone, or does not read."""
+        send_launch(self._endpoint, launch, log_fd, _PATIENCE_S)
+
+    def begin(self) -> None:
+        """Let it run the task; if it was killed since, its exit tells."""
+        try:
+            # One that is stopped has room for this, and is not waited for.
+            self._endpoint.setblocking(False)
+            self._endpoint.send(_BEGIN)
+        except BlockingIOError:
+            # The launch fills the socket, and is being read.
+            self._endpoint.settimeout(_PATIENCE_S)
+            try:
+                self._endpoint.send(_BEGIN)
+            except OSError:
+                self.end()
+        except OSError:
+            pass
+        self._endpoint.close()
+
+    def end(self) -> None:
+        """End it: it was not told to begin, and never will be."""
+        self._endpoint.close()
+        if self.is_alive():
+            # Closing alone would not reach one that is stopped.
+            os.kill(self.pid, signal.SIGKILL)
+
+    def is_alive(self) -> bool:
+        """Claim that it is a child of this process and has not ended; nothing is reaped, so the pid is still its own."""
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
+
+def _run(
+    target: Callable[[Launch], int],
+    endpoint: socket.socket,
+    server_fds: tuple[int, ...],
+    while_waiting: Callable[[], None],
+) -> NoReturn:
+    """Become a runner; never returns into the fork server's code, whatever happens."""
+    code = 1
+    try:
+        _detach(server_fds)
+        while_waiting()
+        given = receive_launch(endpoint)
+        if given is None:
+            code = 0
+        else:
+            launch, log_fd, word = given
+            _settle(launch, log_fd)
+            may_begin = (word or endpoint.recv(len(_BEGIN))) == _BEGIN
+            endpoint.close()
+            if may_begin:
+                code = int(target(launch))
+            else:
+                print("air-executor: the parent of this runner ended before it could begin", file=sys.stderr)
+                code = NEVER_BEGUN
+    except SystemExit as request:
+        code = _exit_code(request)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            # Not sys.exit: the fork server's exit handlers and stack are none of the runner's.
+            os._exit(code & 0xFF)
+
+
+def _detach(server_fds: tuple[int, ...]) -> None:
+    # First: there may be no more descriptors.
+    for descriptor in server_fds:
+        os.close(descriptor)
+    os.setsid()
+    null_fd = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null_fd, 0)
+    os.close(null_fd)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _settle(launch: Launch, log_fd: int) -> None:
+    # `log_fd` itself stays open as the spare copy. It is not inheritable: programs that the target starts
+    # hold the lock by their output.
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    for stream in (sys.stdout, sys.stderr):
+        # The log is read while the task runs.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+    os.environ.update(launch.env)
+    os.environ[MARK_VARIABLE] = launch.attempt_id
+    if launch.cwd is not None:
+        os.chdir(launch.cwd)
+
+
+def _exit_code(request: SystemExit) -> int:
+    if request.code is None:
+        return 0
+    if isinstance(request.code, int):
+        return request.code
+    print(request.code, file=sys.stderr)
+    return 1
