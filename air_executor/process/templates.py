@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import time
 from collections import deque
@@ -12,25 +11,24 @@ from typing import Protocol
 import msgspec
 
 from air_executor.process.attempts import Birthplace
-from air_executor.process.cgroup import AttemptCgroup, CgroupParent, remove_leftovers
+from air_executor.process.cgroup import CgroupParent
 from air_executor.process.exits import RunnerExit
 from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.protocol import Launch
 from air_executor.process.template import Facts
 from air_executor.process.template_link import TemplateLink
+from air_executor.process.template_roster import TemplateRoster
 
 _RENEW_AT = 0.6
 """From this part of its age on, a template that is in use has its successor prepared beside it."""
+_RENEWAL_DELAY_S = 0.25
+"""So much after the launch that shows that it is in use: that would share the CPU with the preparation."""
 _REMEMBER_REFUSAL_S = 3600.0
 _REMEMBER_DEATH_S = 60.0
 """Of a preparation that ended its process nobody knows what it has read, and so not when that changes. What is refused twice
 within this time is refused for as long."""
 _BUSY_S = 1.0
 """A template that was used so lately is not let go for another."""
-_ABANDONED_RETRY_S = 60.0
-"""Cgroups that a template has left go when the runners in there have ended: nobody is in a hurry."""
-_FAREWELL_S = 2.0
-_STEP_S = 0.005
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -72,6 +70,8 @@ class _Place:
     def __init__(self) -> None:
         self.serving: TemplateLink | None = None
         self.preparing: TemplateLink | None = None
+        self.successor_due_at: float | None = None
+        """When a template is to be prepared that replaces the one which serves; None: not asked for."""
         self.waiting: deque[Launch] = deque()
         self.refusal: Standing | None = None
         self.refused_at = 0.0
@@ -105,20 +105,13 @@ class Templates:
         self._plan = plan
         self._runners = runners
         self._here = here
-        self._poll = poll
         self._server_fds = server_fds
         self._cgroups = cgroups
         self._spare = spare
         self._places: dict[Hashable, _Place] = {}
-        self._links: dict[int, TemplateLink] = {}
-        """All that live, also those that are leaving, by descriptor."""
+        self._roster = TemplateRoster(poll, cgroups)
         self._have_waited: set[str] = set()
         """Attempts that were released and are yet to be routed anew."""
-        self._vacated: list[AttemptCgroup] = []
-        self._abandoned: list[TemplateLink] = []
-        """Gone, but their cgroups are not."""
-        self._abandoned_next_at = 0.0
-        self._exits: list[tuple[int, RunnerExit]] = []
 
     @property
     def has_waiting(self) -> bool:
@@ -128,7 +121,7 @@ class Templates:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """The fork server's ends of the connections to templates, which no fork may keep."""
-        return tuple(self._links)
+        return self._roster.descriptors
 
     def route(self, launch: Launch) -> Birthplace | None:
         """Return where to start a launch; None: it was taken, since it has to wait, and `take_released` gives it back.
@@ -157,7 +150,7 @@ class Templates:
                 return self._here
             serving.used_at = now
             if now > serving.began_at + self._plan.max_age_s * _RENEW_AT:
-                self._see_to_successor(key, place)
+                place.successor_due_at = place.successor_due_at or now + _RENEWAL_DELAY_S
             return serving
         if has_waited:
             return self._here
@@ -179,6 +172,7 @@ class Templates:
         return now >= link.began_at + self._plan.max_age_s
 
     def _see_to_successor(self, key: Hashable, place: _Place) -> None:
+        place.successor_due_at = None
         # At the end of its age it is in use, but not so much that others should go for it.
         if place.preparing is None and self._count() < self._plan.most:
             self._prepare(key, place)
@@ -200,8 +194,7 @@ class Templates:
         # It was born in the cgroup of the next attempt: leave it that one, before an attempt is born there.
         link.birth_cgroup = self._cgroups.move_on() if self._cgroups is not None else None
         self._spare(link.pid)
-        self._links[link.fileno()] = link
-        self._poll.register(link, select.POLLIN)
+        self._roster.add(link)
         place.preparing = link
         return True
 
@@ -221,14 +214,14 @@ class Templates:
 
     def _let_go(self, place: _Place) -> None:
         """Have the template that serves leave; what it has yet to tell is heard."""
-        link, place.serving = place.serving, None
+        link, place.serving, place.successor_due_at = place.serving, None, None
         if link is not None:
             link.finish()
             self._tell()
 
     def receive(self, descriptor: int) -> bool:
         """Take what a template says; False if the descriptor is none of theirs."""
-        link = self._links.get(descriptor)
+        link = self._roster.find(descriptor)
         if link is None:
             return False
         link.receive()
@@ -245,7 +238,7 @@ class Templates:
                     self._refuse(place, link, {}, "it ended before it had served")
             # It may have broken the protocol instead of ending.
             link.kill()
-            self._forget(link)
+            self._roster.strike_off(link)
         return True
 
     def _settle(self, place: _Place, link: TemplateLink) -> None:
@@ -276,25 +269,9 @@ class Templates:
         link.kill()
         self._tell()
 
-    def _forget(self, link: TemplateLink) -> None:
-        self._exits += link.take_exits()
-        self._poll.unregister(link)
-        del self._links[link.fileno()]
-        link.close()
-        if link.birth_cgroup is not None:
-            # What its preparation left running is in there.
-            link.birth_cgroup.kill()
-            self._vacated.append(link.birth_cgroup)
-        if not link.remove_cgroups():
-            self._abandoned.append(link)
-
     def take_exits(self) -> list[tuple[int, RunnerExit]]:
         """Return the exits that templates have told of since the last call, by pid of the runner."""
-        exits, self._exits = self._exits, []
-        # Not only of those that can be read: some may have come with an answer.
-        for link in self._links.values():
-            exits += link.take_exits()
-        return exits
+        return self._roster.take_exits()
 
     def take_released(self) -> Iterator[Launch]:
         """Yield the launches whose waiting is over, in their order; they are routed anew."""
@@ -314,19 +291,18 @@ class Templates:
     def tend(self) -> None:
         """Let go of what is too old, or takes too long."""
         now = time.monotonic()
-        for place in self._places.values():
+        for key, place in self._places.items():
             if place.preparing is not None and now >= place.preparing.began_at + self._plan.prepare_limit_s:
                 link, place.preparing = place.preparing, None
                 self._refuse(place, link, {}, f"its preparation takes more than {self._plan.prepare_limit_s:g} s")
             if place.serving is not None and self._is_too_old(place.serving, now):
                 self._let_go(place)
+            if place.successor_due_at is not None and now >= place.successor_due_at:
+                self._see_to_successor(key, place)
             if place.refusal is not None and now - place.refused_at >= _REMEMBER_REFUSAL_S:
                 place.refusal = None
         self._places = {key: place for key, place in self._places.items() if place.is_needed}
-        self._vacated = [cgroup for cgroup in self._vacated if not cgroup.remove()]
-        if self._abandoned and now >= self._abandoned_next_at:
-            self._abandoned = [link for link in self._abandoned if not link.remove_cgroups()]
-            self._abandoned_next_at = now + _ABANDONED_RETRY_S
+        self._roster.tend(now)
 
     def timeout_s(self) -> float | None:
         """Return after how many seconds `tend` has something to do; None if there is nothing to wait for."""
@@ -334,31 +310,18 @@ class Templates:
         due += [
             place.preparing.began_at + self._plan.prepare_limit_s for place in self._places.values() if place.preparing
         ]
-        if self._vacated:
-            due.append(time.monotonic() + 1.0)
-        if self._abandoned:
-            due.append(self._abandoned_next_at)
+        due += [place.successor_due_at for place in self._places.values() if place.successor_due_at is not None]
+        left_over = self._roster.next_due()
+        if left_over is not None:
+            due.append(left_over)
         return max(min(due) - time.monotonic(), 0.0) if due else None
 
     def end(self) -> None:
         """End all templates, and wait for it; runners go on."""
-        links = list(self._links.values())
-        for link in links:
-            # One that prepares may take its time.
-            (link.finish if link.is_ready else link.kill)()
-        gives_up_at = time.monotonic() + _FAREWELL_S
-        for link in links:
-            if not _has_left(link.pid, gives_up_at):
-                link.kill()
-                _has_left(link.pid, time.monotonic() + _FAREWELL_S)
-            self._forget(link)
+        self._roster.end()
         for place in self._places.values():
             place.serving = place.preparing = None
         self._tell()
-        self._vacated = [cgroup for cgroup in self._vacated if not cgroup.remove()]
-        if self._cgroups is not None:
-            # Of templates that were killed.
-            remove_leftovers(self._cgroups.home)
 
     def _tell(self) -> None:
         standings = [place.refusal for place in self._places.values() if place.refusal is not None]
@@ -368,16 +331,3 @@ class Templates:
             if link is not None
         ]
         self._plan.note(standings)
-
-
-def _has_left(pid: int, gives_up_at: float) -> bool:
-    """Wait for a child to be gone until a monotonic instant, and reap it."""
-    try:
-        while os.waitpid(pid, os.WNOHANG)[0] == 0:
-            if time.monotonic() >= gives_up_at:
-                return False
-            time.sleep(_STEP_S)
-    except ChildProcessError:
-        # The reaper was first.
-        pass
-    return True

@@ -9,7 +9,7 @@ import time
 from collections.abc import Hashable
 from pathlib import Path
 
-from air_executor.process import templates
+from air_executor.process import template_roster
 from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.fork_server import parse_arguments, serve_channel
 from air_executor.process.protocol import Launch
@@ -121,7 +121,7 @@ def die_when_told() -> None:
 
 if __name__ == "__main__":
     die_when_told()
-    templates._ABANDONED_RETRY_S = 0.1
+    template_roster._ABANDONED_RETRY_S = 0.1
     words = sys.argv[1:]
     plan = FilePlan() if "--templates" in words else None
     sys.exit(serve_channel(parse_arguments([word for word in words if word != "--templates"]), ForkRunner(run), plan))

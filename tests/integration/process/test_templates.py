@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,6 +194,18 @@ def test_a_template_goes_when_it_is_old(start_templates: StartTemplates, file: P
     wait_until(gone(prepared_by(file)[0]))
     assert look(serving, file)[0] == "hello"
     assert len(prepared_by(file)) == 2
+
+
+def test_its_successor_is_prepared_with_no_launch_that_waits_for_it(
+    start_templates: StartTemplates, file: Path
+) -> None:
+    serving = start_templates(TEMPLATE_AGE="8")
+    look(serving, file)
+    first = prepared_by(file)[0]
+    time.sleep(5)
+    assert int(look(serving, file)[1]) == first
+    second = wait_until(lambda: prepared_by(file)[1:])
+    assert int(look(serving, file)[1]) == second[0]
 
 
 def test_its_successor_is_prepared_while_it_serves(start_templates: StartTemplates, file: Path) -> None:
