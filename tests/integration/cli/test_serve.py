@@ -78,7 +78,9 @@ class Server:
     def listen(self, name: str) -> socket.socket:
         """Open an event stream."""
         client = socket.create_connection(("127.0.0.1", self.port), timeout=60)
-        lines = (f"GET /jobs/{name}/events HTTP/1.1", f"Host: 127.0.0.1:{self.port}", self.header, "", "")
+        host = f"Host: 127.0.0.1:{self.port}"
+        # Else the end of the stream is not that of the connection, which is kept for a while.
+        lines = (f"GET /jobs/{name}/events HTTP/1.1", host, "Connection: close", self.header, "", "")
         client.sendall("\r\n".join(lines).encode())
         return client
 
