@@ -76,7 +76,7 @@ class AttemptStarter:
         self._here = here
         self._list_server_fds = list_server_fds
 
-    def start(self, launch: Launch, birthplace: Birthplace | None = None) -> Attempt | NotStarted:
+    def start(self, launch: Launch, birthplace: Birthplace) -> Attempt | NotStarted:
         """Start one attempt, here or elsewhere. Never raises for what a launch may hold: the answer says what is wrong with it."""
         try:
             log_fd = create_attempt_log(launch.log_path)
@@ -85,7 +85,7 @@ class AttemptStarter:
         except (OSError, ValueError) as error:
             return _refuse(launch, f"the log {launch.log_path} cannot be created: {_reason(error)}")
         try:
-            return self._start_claimed(launch, log_fd, birthplace or self._here)
+            return self._start_claimed(launch, log_fd, birthplace)
         except (OSError, ValueError) as error:
             refusal = _refuse(launch, _reason(error))
             _write_quietly(log_fd, f"air-executor: not started: {refusal.error}\n")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from air_executor.process.connected_fork import fork_connected
 from air_executor.process.launch_passing import receive_launch, send_launch
 from air_executor.process.protocol import MARK_VARIABLE, Launch
 from air_executor.process.runner import Inheritance
@@ -33,7 +34,7 @@ class ForkRunner:
 
         :param while_waiting: called in a runner that was forked ahead, before it waits.
         """
-        self.target = target
+        self._target = target
         self._while_waiting = while_waiting
         self._waiting: HeldRunner | None = None
 
@@ -56,7 +57,7 @@ class ForkRunner:
             except OSError:
                 # It was killed, or stopped, while it waited.
                 runner.end()
-        runner = HeldRunner(self.target, (*inheritance.server_fds, inheritance.log_fd))
+        runner = HeldRunner(self._target, (*inheritance.server_fds, inheritance.log_fd))
         try:
             runner.give(launch, inheritance.log_fd)
         except OSError as error:
@@ -69,7 +70,7 @@ class ForkRunner:
         if self._waiting is not None:
             return None
         try:
-            self._waiting = HeldRunner(self.target, server_fds, self._while_waiting)
+            self._waiting = HeldRunner(self._target, server_fds, self._while_waiting)
         except OSError:
             # The next launch tries again, and says why.
             return None
@@ -102,19 +103,7 @@ class HeldRunner:
         # What waits in a buffer would be written twice.
         sys.stdout.flush()
         sys.stderr.flush()
-        self._endpoint, theirs = socket.socketpair()
-        # No signal may reach the child before the fork server's handlers are gone from it.
-        previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            self.pid = os.fork()
-            if self.pid == 0:
-                _run(target, theirs, (*server_fds, self._endpoint.fileno()), while_waiting)
-        except OSError:
-            self._endpoint.close()
-            raise
-        finally:
-            theirs.close()
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+        self.pid, self._endpoint = fork_connected(lambda theirs: _run(target, theirs, server_fds, while_waiting))
 
     def give(self, launch: Launch, log_fd: int) -> None:
         """Hand over the launch and the attempt's log. Raises OSError if it is gone, or does not read."""
@@ -163,19 +152,7 @@ def _run(
     try:
         _detach(server_fds)
         while_waiting()
-        given = receive_launch(endpoint)
-        if given is None:
-            code = 0
-        else:
-            launch, log_fd, word = given
-            _settle(launch, log_fd)
-            may_begin = (word or endpoint.recv(len(_BEGIN))) == _BEGIN
-            endpoint.close()
-            if may_begin:
-                code = int(target(launch))
-            else:
-                print("air-executor: the parent of this runner ended before it could begin", file=sys.stderr)
-                code = NEVER_BEGUN
+        code = _run_when_told(target, endpoint)
     except SystemExit as request:
         code = _exit_code(request)
     except BaseException:
@@ -189,6 +166,20 @@ def _run(
         finally:
             # Not sys.exit: the fork server's exit handlers and stack are none of the runner's.
             os._exit(code & 0xFF)
+
+
+def _run_when_told(target: Callable[[Launch], int], endpoint: socket.socket) -> int:
+    given = receive_launch(endpoint)
+    if given is None:
+        return 0
+    launch, log_fd, word = given
+    _settle(launch, log_fd)
+    may_begin = (word or endpoint.recv(len(_BEGIN))) == _BEGIN
+    endpoint.close()
+    if not may_begin:
+        print("air-executor: the parent of this runner ended before it could begin", file=sys.stderr)
+        return NEVER_BEGUN
+    return int(target(launch))
 
 
 def _detach(server_fds: tuple[int, ...]) -> None:

@@ -164,12 +164,10 @@ class ForkServer:
         reports: list[Report] = []
         for _ in range(min(len(self._backlog), _LAUNCHES_PER_PASS)):
             launch = self._backlog.popleft()
-            birthplace = None
-            if self._templates is not None:
-                birthplace = self._templates.route(launch)
-                if birthplace is None:
-                    continue
-            self._is_next_awaited |= birthplace in (None, self._here)
+            birthplace = self._here if self._templates is None else self._templates.route(launch)
+            if birthplace is None:
+                continue
+            self._is_next_awaited |= birthplace is self._here
             outcome = self._starter.start(launch, birthplace)
             if isinstance(outcome, NotStarted):
                 reports.append(outcome)

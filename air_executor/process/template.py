@@ -145,7 +145,6 @@ class TemplateProcess:
                 self._say(Unsuitable(reason=f"no cgroup can be made for its runners: {error}", facts=facts))
                 return False
         self._say(Prepared(facts=facts))
-        self._runners.fork_ahead(self._own_descriptors)
         return True
 
     def _serve(self) -> None:
@@ -153,6 +152,7 @@ class TemplateProcess:
         poll.register(self._endpoint, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
         while True:
+            self._runners.fork_ahead(self._own_descriptors)
             ready = [descriptor for descriptor, _ in poll.poll()]
             if self._wake_read in ready:
                 drain(self._wake_read)
@@ -177,7 +177,6 @@ class TemplateProcess:
         # Entering the next cgroup may take a while: only now, when the runner is under way.
         born_in = self._cgroups.move_on() if self._cgroups is not None else None
         self._say(Settled(cgroup=born_in.path if born_in is not None else None))
-        self._runners.fork_ahead(self._own_descriptors)
 
     @property
     def _own_descriptors(self) -> tuple[int, ...]:

@@ -10,10 +10,12 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
+from typing import NoReturn
 
 from air_executor.process.attempts import BirthplaceLostError
 from air_executor.process.cgroup import AttemptCgroup, find_parent_path, remove_abandoned
 from air_executor.process.channel import Channel
+from air_executor.process.connected_fork import fork_connected
 from air_executor.process.exits import RunnerExit
 from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.identity import identify
@@ -66,22 +68,14 @@ class TemplateLink:
         self.birth_cgroup: AttemptCgroup | None = None
         self.has_served = False
         """Whether a runner was forked there."""
-        ours, theirs = socket.socketpair()
         parent_pid = os.getpid()
-        # No signal may reach the fork before the handlers of the fork server are gone from it.
-        previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            self.pid = os.fork()
-            if self.pid == 0:
-                for descriptor in (ours.fileno(), *server_fds):
-                    os.close(descriptor)
-                TemplateProcess(theirs, prepare, runners, cgroup_home).run(key, parent_pid)
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+
+        def become_template(theirs: socket.socket) -> NoReturn:
+            for descriptor in server_fds:
+                os.close(descriptor)
+            TemplateProcess(theirs, prepare, runners, cgroup_home).run(key, parent_pid)
+
+        self.pid, ours = fork_connected(become_template)
         self._identity = identify(self.pid)
         self._cgroup_home = cgroup_home
         self._last_cgroup = 0

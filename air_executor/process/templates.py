@@ -192,7 +192,7 @@ class Templates:
         except OSError:
             return False
         # It was born in the cgroup of the next attempt: leave it that one, before an attempt is born there.
-        link.birth_cgroup = self._cgroups.move_on() if self._cgroups is not None else None
+        link.birth_cgroup = self._here.move_on()
         self._spare(link.pid)
         self._roster.add(link)
         place.preparing = link

@@ -22,9 +22,27 @@ from tests.integration.process.test_templates import start_templates as start_te
 from tests.support.waiting import wait_until
 
 
-def waiting(server: Serving) -> int:
-    """Return the pid of the one child that a server without work has."""
-    return wait_until(server.children, lambda children: len(children) == 1)[0].pid
+def waiting(parent: Serving | psutil.Process, beside: int | None = None) -> int:
+    """Return the pid of the one child that a parent has beside a runner, or without work."""
+
+    def list_pids() -> list[int]:
+        return [child.pid for child in parent.children() if child.pid != beside]
+
+    return wait_until(list_pids, lambda pids: len(pids) == 1)[0]
+
+
+def have_one_wait(server: Serving) -> int:
+    """Return the pid of the runner that waits after a first launch."""
+    server.run("return", "0")
+    return waiting(server)
+
+
+def start_in_waiting(server: Serving) -> Started:
+    """Have the one that waits run something long."""
+    pid = have_one_wait(server)
+    started = server.wait_for(Started, server.launch("spawn", "sleep", "600"))
+    assert started.pid == pid
+    return started
 
 
 def test_nobody_waits_before_there_was_a_launch(forking_server: Serving) -> None:
@@ -46,8 +64,7 @@ def test_the_next_launch_is_run_by_the_one_that_waits(forking_server: Serving, t
 
 
 def test_it_gets_a_launch_of_any_size(forking_server: Serving) -> None:
-    forking_server.run("return", "0")
-    pid = waiting(forking_server)
+    pid = have_one_wait(forking_server)
     text = "x" * 2_000_000
     attempt_id = forking_server.launch("print", text)
     assert forking_server.wait_for(Ended, attempt_id).exit_code == 0
@@ -56,8 +73,7 @@ def test_it_gets_a_launch_of_any_size(forking_server: Serving) -> None:
 
 
 def test_it_holds_nothing_of_the_server(forking_server: Serving) -> None:
-    forking_server.run("return", "0")
-    pid = waiting(forking_server)
+    pid = have_one_wait(forking_server)
     attempt_id = forking_server.launch("descriptors")
     forking_server.wait_for(Ended, attempt_id)
     assert forking_server.wait_for(Started, attempt_id).pid == pid
@@ -67,20 +83,14 @@ def test_it_holds_nothing_of_the_server(forking_server: Serving) -> None:
 
 
 def test_it_is_born_in_the_cgroup_of_its_attempt(forking_server: Serving) -> None:
-    forking_server.run("return", "0")
-    pid = waiting(forking_server)
-    attempt_id = forking_server.launch("spawn", "sleep", "600")
-    started = forking_server.wait_for(Started, attempt_id)
-    assert started.pid == pid
-    next_one = wait_until(
-        forking_server.children, lambda children: len(children) == 2 and [each for each in children if each.pid != pid]
-    )
+    started = start_in_waiting(forking_server)
+    next_pid = waiting(forking_server, beside=started.pid)
     if started.cgroup is not None:
         inside = Path(started.cgroup, "cgroup.procs").read_text().split()
-        assert str(pid) in inside
-        assert not {str(each.pid) for each in next_one if each.pid != pid} & set(inside)
-    os.kill(pid, signal.SIGTERM)
-    assert forking_server.wait_for(Ended, attempt_id).signal == signal.SIGTERM
+        assert str(started.pid) in inside
+        assert str(next_pid) not in inside
+    os.kill(started.pid, signal.SIGTERM)
+    assert forking_server.wait_for(Ended, started.attempt_id).signal == signal.SIGTERM
 
 
 def test_killed_while_it_waits_it_takes_no_launch_with_it(forking_server: Serving) -> None:
@@ -94,8 +104,7 @@ def test_killed_while_it_waits_it_takes_no_launch_with_it(forking_server: Servin
 
 
 def test_stopped_while_it_waits_it_does_not_hold_up_the_server(forking_server: Serving) -> None:
-    forking_server.run("return", "0")
-    pid = waiting(forking_server)
+    pid = have_one_wait(forking_server)
     os.kill(pid, signal.SIGSTOP)
     stopped = forking_server.launch("return", "3")
     assert forking_server.run("return", "4").exit_code == 4
@@ -107,8 +116,7 @@ def test_stopped_while_it_waits_it_does_not_hold_up_the_server(forking_server: S
 def test_a_launch_that_a_stopped_one_has_not_begun_runs_once(
     forking_server: Serving, tmp_path: Path, size: int
 ) -> None:
-    forking_server.run("return", "0")
-    pid = waiting(forking_server)
+    pid = have_one_wait(forking_server)
     os.kill(pid, signal.SIGSTOP)
     attempt_id = forking_server.launch("run once", str(tmp_path / "runs"), "x" * size)
     assert forking_server.run("return", "4").exit_code == 4
@@ -125,16 +133,14 @@ def test_a_launch_that_a_stopped_one_has_not_begun_runs_once(
 
 
 def test_it_goes_with_a_server_that_is_killed(forking_server: Serving) -> None:
-    forking_server.run("return", "0")
-    pid = waiting(forking_server)
+    pid = have_one_wait(forking_server)
     forking_server.kill()
     wait_until(gone(pid))
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_it_goes_with_a_server_that_is_retired(forking_server: Serving, is_stopped: bool) -> None:
-    forking_server.run("return", "0")
-    pid = waiting(forking_server)
+    pid = have_one_wait(forking_server)
     if is_stopped:
         os.kill(pid, signal.SIGSTOP)
     forking_server.process.channel.finish_sending()
@@ -145,34 +151,29 @@ def test_it_goes_with_a_server_that_is_retired(forking_server: Serving, is_stopp
 
 
 def test_it_goes_when_no_launch_can_come_any_more(forking_server: Serving) -> None:
-    forking_server.run("return", "0")
-    pid = waiting(forking_server)
-    attempt_id = forking_server.launch("spawn", "sleep", "600")
-    started = forking_server.wait_for(Started, attempt_id)
-    assert started.pid == pid
-    next_pid = wait_until(lambda: [each.pid for each in forking_server.children() if each.pid != pid])[0]
+    started = start_in_waiting(forking_server)
+    next_pid = waiting(forking_server, beside=started.pid)
     forking_server.process.channel.finish_sending()
     wait_until(gone(next_pid))
-    os.kill(pid, signal.SIGTERM)
-    assert forking_server.wait_for(Ended, attempt_id).signal == signal.SIGTERM
+    os.kill(started.pid, signal.SIGTERM)
+    assert forking_server.wait_for(Ended, started.attempt_id).signal == signal.SIGTERM
 
 
 def test_a_template_has_one_wait_as_well(serving: Serving, file: Path) -> None:
     look(serving, file)
     template = psutil.Process(prepared_by(file)[0])
-    pid = wait_until(template.children, lambda children: len(children) == 1)[0].pid
+    pid = waiting(template)
     attempt_id = serving.launch("prepared", env={"TEMPLATE": str(file)})
     assert serving.wait_for(Ended, attempt_id).exit_code == 0
     assert serving.log(attempt_id).split()[0] == "hello"
     assert serving.wait_for(Started, attempt_id).pid == pid
-    next_pid = wait_until(template.children, lambda children: len(children) == 1)[0].pid
+    next_pid = waiting(template)
     template.kill()
     wait_until(gone(next_pid))
 
 
 def test_nobody_waits_where_a_template_is_prepared(serving: Serving, file: Path) -> None:
-    serving.run("return", "0")
-    pid = waiting(serving)
+    pid = have_one_wait(serving)
     look(serving, file)
     # It would have been born in the cgroup of the template, and ended with it.
     wait_until(gone(pid))
@@ -188,7 +189,7 @@ def test_killed_in_a_template_it_takes_no_launch_with_it(serving: Serving, file:
     look(serving, file)
     template = psutil.Process(prepared_by(file)[0])
     for _ in range(5):
-        pid = wait_until(template.children, lambda children: len(children) == 1)[0].pid
+        pid = waiting(template)
         os.kill(pid, signal.SIGKILL)
         wait_until(gone(pid), interval_s=0)
         assert look(serving, file)[0] == "hello"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from air_executor.process.fork_runner import NEVER_BEGUN, ForkRunner, HeldRunner
-from air_executor.process.orphans import Orphans
 from air_executor.process.protocol import Launch
 from air_executor.process.reaper import Reaper
 from air_executor.process.runner import Inheritance
@@ -107,8 +106,4 @@ def test_one_that_was_dismissed_is_no_helper_any_more() -> None:
     reaper.spare(pid)
     runners.dismiss()
     reaper.take_ended()
-    assert pid not in _orphans_of(reaper).helpers
-
-
-def _orphans_of(reaper: Reaper) -> Orphans:
-    return reaper._orphans
+    assert pid not in reaper._orphans.helpers
