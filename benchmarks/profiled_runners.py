@@ -13,13 +13,15 @@ import struct
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from air_executor.process.fork_runner import ForkRunner
 from air_executor.process.protocol import Launch
 from air_executor.process.runner import Inheritance
+
+if TYPE_CHECKING:
+    from air_executor.airflow.runner import WorkloadRunner
 
 _AT_ONCE = 32
 _WARM_UPS = 3
@@ -33,11 +35,11 @@ Cost = dict[str, dict[str, float]]
 class ProfiledRunners:
     """Starts runners, and says what each and its task had used when it was reaped."""
 
-    def __init__(self, run_workload: Callable[[Launch], int], directory: Path) -> None:
+    def __init__(self, run_workload: WorkloadRunner, directory: Path) -> None:
         """Prepare; workloads and the runners' output go to `directory`."""
         self._run_workload = run_workload
         self._directory = directory
-        self._fork = ForkRunner(self._run_and_tell)
+        self._fork = ForkRunner(self._run_and_tell, run_workload.get_ready)
         self._log_fd = os.open(directory / "runners.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._read_fd, self._write_fd = os.pipe()
         self._begun: dict[int, float] = {}
@@ -68,6 +70,8 @@ class ProfiledRunners:
         launch = Launch(attempt_id=f"a/{self._launched}", log_path="/", command="true", workload_path=str(path))
         begun = time.monotonic()
         self._begun[self._fork(launch, Inheritance(self._log_fd))] = begun
+        # As a fork server does.
+        self._fork.fork_ahead(())
 
     def _reap(self) -> Cost:
         pid, status, both = os.wait4(-1, 0)

@@ -109,6 +109,7 @@ def load(options: Options, learned: LearnedPreload | None = None) -> WorkloadRun
         _try(name, step)
     _try("watch supervisors", supervision.install)
     run_workload = WorkloadRunner(supervision)
+    _try("have supervisors take a task's process", run_workload.task_ahead.install)
     _try("close the database", _dispose_orm)
     _report_threads()
     if learned is not None:

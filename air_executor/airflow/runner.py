@@ -19,6 +19,7 @@ import msgspec
 from air_executor.airflow import compat, exit_codes, task_log
 from air_executor.airflow.environment_snapshot import TEAM_VARIABLE
 from air_executor.airflow.supervision import Supervision
+from air_executor.airflow.task_ahead import TaskAhead
 from air_executor.process.protocol import Launch
 
 
@@ -29,12 +30,17 @@ class WorkloadRunner:
         """Prepare what each fork would otherwise do again."""
         self._supervision = supervision
         self._decoder = compat.make_workload_decoder()
+        self.task_ahead = TaskAhead(_awaken)
+
+    def get_ready(self, descriptor: int) -> Callable[[], None]:
+        """Do what can be done before the launch comes, see `fork_runner.GetReady`."""
+        compat.set_title("air-executor runner: waits for a task")
+        self.task_ahead.fork(descriptor)
+        return self.task_ahead.end
 
     def __call__(self, launch: Launch) -> int:
         """Run the workload of `launch`; return the runner's exit code."""
-        # The warm parent collects no garbage, so as not to touch shared pages; a task may run for days.
-        gc.enable()
-        _reseed()
+        _awaken()
         try:
             workload = self._take(launch.workload_path)
         except _UnreadableWorkloadError as error:
@@ -137,6 +143,13 @@ def _mask(workload: Any, text: str) -> str:
 def _make_title(workload: Any) -> str:
     name = getattr(workload, "display_name", None) or getattr(getattr(workload, "ti", None), "id", "")
     return f"air-executor runner: {name}"
+
+
+def _awaken() -> None:
+    """Be no warm parent any more."""
+    # It collects no garbage, so as not to touch shared pages; a task may run for days.
+    gc.enable()
+    _reseed()
 
 
 def _reseed() -> None:

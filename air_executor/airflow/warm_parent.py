@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = preload.read_own_options()
     run_workload = preload.load(options, learned)
     compat.set_title("air-executor warm parent")
-    runners = ForkRunner(run_workload, lambda: compat.set_title("air-executor runner: waits for a task"))
+    runners = ForkRunner(run_workload, run_workload.get_ready)
     return serve_channel(server_arguments, runners, _plan_templates(options, request))
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from air_executor.process.children import has_ended, is_at_work
 from air_executor.process.connected_fork import fork_connected
 from air_executor.process.launch_passing import receive_launch, send_launch
 from air_executor.process.protocol import MARK_VARIABLE, Launch
@@ -25,17 +26,24 @@ _PATIENCE_S = 1.0
 _DISMISSAL_S = 2.0
 _STEP_S = 0.002
 
+GetReady = Callable[[int], Callable[[], None]]
+"""Called in a runner that was forked ahead, with the descriptor that it then waits on, which nothing else may keep open.
+
+Returns what is to be called before the runner ends, with or without a launch.
+"""
+
+
+def _do_nothing() -> None:
+    pass
+
 
 class ForkRunner:
     """Runs `target(launch)` in a fork of this process, which must have one thread; its result is the exit code."""
 
-    def __init__(self, target: Callable[[Launch], int], while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Fork nothing yet.
-
-        :param while_waiting: called in a runner that was forked ahead, before it waits.
-        """
+    def __init__(self, target: Callable[[Launch], int], get_ready: GetReady = lambda _: _do_nothing) -> None:
+        """Fork nothing yet."""
         self._target = target
-        self._while_waiting = while_waiting
+        self._get_ready = get_ready
         self._waiting: HeldRunner | None = None
 
     def __call__(self, launch: Launch, inheritance: Inheritance) -> int:
@@ -70,7 +78,7 @@ class ForkRunner:
         if self._waiting is not None:
             return None
         try:
-            self._waiting = HeldRunner(self._target, server_fds, self._while_waiting)
+            self._waiting = HeldRunner(self._target, server_fds, self._get_ready)
         except OSError:
             # The next launch tries again, and says why.
             return None
@@ -80,10 +88,7 @@ class ForkRunner:
         """Have nobody wait, and wait for that. Whoever reaps the children of this process reaps that one."""
         runner, self._waiting = self._waiting, None
         if runner is not None:
-            runner.end()
-            gives_up_at = time.monotonic() + _DISMISSAL_S
-            while runner.is_alive() and time.monotonic() < gives_up_at:
-                time.sleep(_STEP_S)
+            runner.dismiss()
 
 
 class HeldRunner:
@@ -93,7 +98,7 @@ class HeldRunner:
         self,
         target: Callable[[Launch], int],
         server_fds: tuple[int, ...],
-        while_waiting: Callable[[], None] = lambda: None,
+        get_ready: GetReady = lambda _: _do_nothing,
     ) -> None:
         """Fork.
 
@@ -103,7 +108,7 @@ class HeldRunner:
         # What waits in a buffer would be written twice.
         sys.stdout.flush()
         sys.stderr.flush()
-        self.pid, self._endpoint = fork_connected(lambda theirs: _run(target, theirs, server_fds, while_waiting))
+        self.pid, self._endpoint = fork_connected(lambda theirs: _run(target, theirs, server_fds, get_ready))
 
     def give(self, launch: Launch, log_fd: int) -> None:
         """Hand over the launch and the attempt's log. Raises OSError if it is gone, or does not read."""
@@ -127,31 +132,34 @@ class HeldRunner:
         self._endpoint.close()
 
     def end(self) -> None:
-        """End it: it was not told to begin, and never will be."""
+        """End it at once: it was not told to begin, and never will be."""
         self._endpoint.close()
-        if self.is_alive():
+        if not has_ended(self.pid):
             # Closing alone would not reach one that is stopped.
             os.kill(self.pid, signal.SIGKILL)
 
-    def is_alive(self) -> bool:
-        """Claim that it is a child of this process and has not ended; nothing is reaped, so the pid is still its own."""
-        try:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-        except ChildProcessError:
-            return False
+    def dismiss(self) -> None:
+        """Have it end, what it has got ready with it, and wait for that."""
+        self._endpoint.close()
+        gives_up_at = time.monotonic() + _DISMISSAL_S
+        while is_at_work(self.pid) and time.monotonic() < gives_up_at:
+            time.sleep(_STEP_S)
+        self.end()
+        while not has_ended(self.pid) and time.monotonic() < gives_up_at:
+            time.sleep(_STEP_S)
 
 
 def _run(
     target: Callable[[Launch], int],
     endpoint: socket.socket,
     server_fds: tuple[int, ...],
-    while_waiting: Callable[[], None],
+    get_ready: GetReady,
 ) -> NoReturn:
     """Become a runner; never returns into the fork server's code, whatever happens."""
-    code = 1
+    code, tidy_up = 1, _do_nothing
     try:
         _detach(server_fds)
-        while_waiting()
+        tidy_up = get_ready(endpoint.fileno())
         code = _run_when_told(target, endpoint)
     except SystemExit as request:
         code = _exit_code(request)
@@ -161,6 +169,7 @@ def _run(
         traceback.print_exc()
     finally:
         try:
+            tidy_up()
             sys.stdout.flush()
             sys.stderr.flush()
         finally:

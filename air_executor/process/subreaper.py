@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+from collections.abc import Callable
 
 from air_executor.process.procfs import IS_LINUX
 
@@ -23,13 +25,21 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Take back `die_with_parent`."""
+    _prctl(_PR_SET_PDEATHSIG, 0)
+
+
 def _prctl(option: int, argument: int) -> bool:
-    if not IS_LINUX:
-        return False
+    return IS_LINUX and _load_prctl()(option, argument) == 0
+
+
+@functools.cache
+def _load_prctl() -> Callable[[int, int], int]:
+    """Return the system call; loaded once, as forks use it."""
     import ctypes
 
-    # prctl is variadic: without explicit types ctypes would pass ints where the kernel reads longs.
-    unsigned_long = ctypes.c_ulong
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = libc.prctl(option, unsigned_long(argument), unsigned_long(0), unsigned_long(0), unsigned_long(0))
-    return bool(result == 0)
+    function = ctypes.CDLL(None).prctl
+    # It is variadic: without explicit types ctypes would pass ints where the kernel reads longs.
+    zeros = (ctypes.c_ulong(0),) * 3
+    return lambda option, argument: int(function(option, ctypes.c_ulong(argument), *zeros))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 
+import psutil
 import pytest
 
 from tests.airflow.conftest import CONFIG, EXECUTOR
@@ -18,6 +19,8 @@ pytestmark = [
     pytest.mark.timeout(420),
     pytest.mark.core,
 ]
+
+TITLE = "air-executor runner: waits for a task"
 
 HEAD = """
 import os
@@ -231,6 +234,20 @@ def test_tasks_of_a_file_take_over_one_parse(site):
     assert [each["parsed_in"] for each in seen] == [each["cwd"] for each in seen]
     assert find_reason(site, "shared", "shared.py") is None
     assert "shared.py" in site.air_executor("preload", "status").stdout
+
+
+def test_a_task_runs_in_the_process_that_waits_for_it(site):
+    def list_waiting():
+        # A title takes the place of the environment, by which a site knows its processes.
+        return {each.pid for each in psutil.process_iter(["cmdline"]) if TITLE in " ".join(each.info["cmdline"] or ())}
+
+    # A template may be renewed in between.
+    for _ in range(3):
+        run(site, "shared", 3)
+        waiting = wait_until(list_waiting)
+        if run(site, "shared", 3)[0]["pid"] in waiting:
+            return
+    raise AssertionError("no task was run by a process that was there before it")
 
 
 @pytest.mark.parametrize(

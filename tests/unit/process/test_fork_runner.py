@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from air_executor.process.fork_runner import NEVER_BEGUN, ForkRunner, HeldRunner
+from air_executor.process.fork_runner import NEVER_BEGUN, ForkRunner, GetReady, HeldRunner
 from air_executor.process.protocol import Launch
 from air_executor.process.reaper import Reaper
 from air_executor.process.runner import Inheritance
@@ -29,6 +30,15 @@ def touch(launch: Launch) -> int:
 
 def launch_of(tmp_path: Path) -> Launch:
     return Launch(attempt_id="a/1/1/1", log_path=str(tmp_path / "log"), command=str(tmp_path / "ran"))
+
+
+def ready_in(directory: Path) -> GetReady:
+    def get_ready(descriptor: int) -> Callable[[], None]:
+        assert os.path.sameopenfile(descriptor, descriptor)
+        (directory / "ready").touch()
+        return (directory / "tidy").touch
+
+    return get_ready
 
 
 def exit_code_of(pid: int) -> int:
@@ -55,11 +65,34 @@ def test_one_waits_at_a_time() -> None:
     exit_code_of(pid)
 
 
-def test_what_it_does_while_it_waits_it_does_before_its_launch(tmp_path: Path, inheritance: Inheritance) -> None:
-    runners = ForkRunner(touch, (tmp_path / "waits").touch)
+def test_it_gets_ready_before_its_launch_and_tidies_up_after_it(tmp_path: Path, inheritance: Inheritance) -> None:
+    runners = ForkRunner(touch, ready_in(tmp_path))
     runners.fork_ahead(())
-    wait_until((tmp_path / "waits").exists)
+    wait_until((tmp_path / "ready").exists)
+    assert not (tmp_path / "tidy").exists()
     assert exit_code_of(runners(launch_of(tmp_path), inheritance)) == 3
+    assert (tmp_path / "tidy").exists()
+
+
+def test_it_tidies_up_when_it_is_dismissed(tmp_path: Path) -> None:
+    runners = ForkRunner(touch, ready_in(tmp_path))
+    pid = runners.fork_ahead(())
+    runners.dismiss()
+    assert (tmp_path / "tidy").exists()
+    assert pid is not None
+    assert exit_code_of(pid) == 0
+
+
+def test_stopped_it_is_dismissed_without_being_waited_for(tmp_path: Path) -> None:
+    runners = ForkRunner(touch, ready_in(tmp_path))
+    pid = runners.fork_ahead(())
+    assert pid is not None
+    wait_until((tmp_path / "ready").exists)
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+    runners.dismiss()
+    assert exit_code_of(pid) == -signal.SIGKILL
+    assert not (tmp_path / "tidy").exists()
 
 
 def test_a_parent_that_is_gone_before_its_runner_began_leaves_the_task_alone(
