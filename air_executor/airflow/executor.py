@@ -19,6 +19,7 @@ from air_executor.airflow import adoption, compat, task_log
 from air_executor.airflow.adoption import Adopter, Orphan
 from air_executor.airflow.cli import get_commands
 from air_executor.airflow.collection import Collector, read_output
+from air_executor.airflow.cpu_wait import CpuWait
 from air_executor.airflow.dismissal import DismissedJobs
 from air_executor.airflow.environment_snapshot import take_snapshot
 from air_executor.airflow.executor_metrics import ExecutorMetrics
@@ -43,6 +44,10 @@ _FULL_LINGER_FACTOR = 8
 """How many times longer it lingers while all slots are taken by tasks that were just handed out."""
 _ENDS_PER_ROUND = 8
 """Of so many jobs that run, one end is enough for a round of the scheduler's loop: each has its price."""
+_FULL_ENDS_PER_ROUND = 16
+"""The same while all slots are taken: what is free cannot be used before the next round."""
+_BUSY_ENDS_PER_ROUND = 2
+"""The same where CPUs are what tasks wait for, and not slots: a round takes CPU time from them."""
 _MANAGER_START_S = 5.0
 
 
@@ -79,6 +84,7 @@ class AirExecutorExecutor(BaseExecutor):
         self._dispatched = 0
         self._may_linger = False
         self._next_check_all_at = 0.0
+        self._cpu_wait = CpuWait()
         self._unrest: tuple[Any, Any] | None = None
         self._just_succeeded: set[Any] = set()
         """Keys whose success the scheduler has not dealt with yet."""
@@ -323,7 +329,8 @@ class AirExecutorExecutor(BaseExecutor):
             # Those that were handed out together tend to end together, a while later.
             factor = _FULL_LINGER_FACTOR if self._may_linger else 1
             self._may_linger = False
-            ended += self._linger(client, enough=max(self.parallelism // 4, 1), factor=factor)
+            per_round = _BUSY_ENDS_PER_ROUND if self._cpu_wait.was_long() else _FULL_ENDS_PER_ROUND
+            ended += self._linger(client, enough=max(self.parallelism // per_round, 1), factor=factor)
         elif not ended and self._may_linger and dispatched < self._batch_size:
             self._may_linger = False
             ended = self._linger(client, enough=max(len(self._jobs) // _ENDS_PER_ROUND, 1))

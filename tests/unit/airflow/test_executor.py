@@ -489,6 +489,15 @@ def test_whatever_goes_wrong_stays_out_of_the_scheduler(executor, client, monkey
     executor.end()
 
 
+@pytest.mark.parametrize(("is_busy", "free"), [(False, 1), (True, 2)])
+def test_with_all_slots_taken_a_busy_machine_has_more_of_them_free_for_one_round(executor, client, is_busy, free):
+    executor._cpu_wait.was_long = lambda: is_busy
+    hand_over(executor, *(make_workload(name) for name in ("a", "b", "c", "d")))
+    client.ends_while_waiting += list(client.specs)
+    executor.sync()
+    assert len(executor.running) == executor.parallelism - free
+
+
 def test_with_all_slots_taken_it_waits_for_free_ones(executor, client):
     workloads = [make_workload(name) for name in ("a", "b", "c", "d")]
     hand_over(executor, *workloads)
