@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from air_executor.airflow import huge_pages, immortal, settled_heap
+from air_executor.airflow import huge_pages, immortal, settled_heap, task_logging
 
 if TYPE_CHECKING:
     from air_executor.airflow.learned_preload import LearnedPreload
@@ -110,6 +110,7 @@ def load(options: Options, learned: LearnedPreload | None = None) -> WorkloadRun
     _try("watch supervisors", supervision.install)
     run_workload = WorkloadRunner(supervision)
     _try("have supervisors take a task's process", run_workload.task_ahead.install)
+    _try("spare loggers", task_logging.install)
     _try("close the database", _dispose_orm)
     _report_threads()
     if learned is not None:
