@@ -70,6 +70,9 @@ class WorkloadRunner:
             raise _UnreadableWorkloadError(f"the workload {path} is not valid: {_describe_invalid(error)}") from None
 
     def _run(self, workload: Any) -> int:
+        if compat.get_kind(workload) != compat.KIND_TASK:
+            # What it runs may wait for all children of this process.
+            self.task_ahead.end()
         try:
             team_conf = compat.make_team_conf(os.environ.get(TEAM_VARIABLE))
             code = compat.run_workload(

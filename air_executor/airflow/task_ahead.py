@@ -27,11 +27,13 @@ from air_executor.process.late_inheritance import pass_inheritance, receive_inhe
 from air_executor.process.procfs import IS_LINUX
 from air_executor.process.subreaper import die_with_parent, outlive_parent
 
+TITLE = "air-executor task: waits"
+
 _MODULE = "airflow.sdk.execution_time.supervisor"
 _CLASS = "ActivitySubprocess"
-_READY = b"r"
-_PATIENCE_S = 1.0
-"""How long a supervisor waits for the process to come to the fork, or to read."""
+_TAKEN = b"t"
+_PATIENCE_S = 3.0
+"""How long a supervisor waits for the process to take what it is passed."""
 _REHEARSALS = 4
 
 
@@ -88,8 +90,10 @@ class TaskAhead:
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
             endpoint.close()
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+            # Somebody may have reaped it who waits for any child.
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
 
     @contextmanager
     def _offered(self) -> Iterator[None]:
@@ -104,9 +108,13 @@ class TaskAhead:
         """Make it the process of the task; returns its pid, None if it is not able to."""
         assert self._endpoint is not None
         try:
-            if not self._is_ready(self._endpoint):
+            # With one that somebody has stopped, the task would wait until it is continued.
+            if not sockets or not is_at_work(self._pid):
                 return None
+            self._endpoint.settimeout(_PATIENCE_S)
             pass_inheritance(self._endpoint, self._variables, [each.fileno() for each in sockets])
+            if self._endpoint.recv(len(_TAKEN)) != _TAKEN:
+                return None
             self._endpoint.close()
             self._endpoint = None
             return self._pid
@@ -114,13 +122,6 @@ class TaskAhead:
             return None
         finally:
             self.end()
-
-    def _is_ready(self, endpoint: socket.socket) -> bool:
-        endpoint.settimeout(_PATIENCE_S)
-        if endpoint.recv(len(_READY)) != _READY:
-            return False
-        # With one that somebody has stopped, the task would wait until it is continued.
-        return is_at_work(self._pid)
 
 
 class _ForkPlayed:
@@ -162,6 +163,7 @@ def _become_task(endpoint: socket.socket, runner_fd: int, runner_pid: int, awake
         os.close(runner_fd)
         die_with_parent(runner_pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        compat.set_title(TITLE)
         compat.seclude_task()
 
         def wait(sockets: Sequence[socket.socket]) -> int:
@@ -179,44 +181,63 @@ def _become_task(endpoint: socket.socket, runner_fd: int, runner_pid: int, awake
 
 def _wait_for_task(endpoint: socket.socket, sockets: Sequence[socket.socket]) -> None:
     """Wait for a task, then be the fork of its supervisor: `sockets` become the supervisor's."""
-    endpoint.sendall(_READY)
     inheritance = receive_inheritance(endpoint)
     if inheritance is None:
         os._exit(0)
-    endpoint.close()
     inheritance.take_effect()
     for each, descriptor in zip(sockets, inheritance.descriptors, strict=True):
         os.dup2(descriptor, each.fileno(), inheritable=False)
         os.close(descriptor)
     outlive_parent()
+    # Without this word the supervisor ends this process, and forks.
+    endpoint.sendall(_TAKEN)
+    endpoint.close()
 
 
 class _PlayedError(Exception):
-    """The supervisor has come to the fork."""
+    """The supervisor has come to the fork, with sockets as expected."""
 
 
 def _rehearse() -> bool:
     """Claim that it goes as it is to go; by then it takes each runner less time, too."""
+    return all(_is_played() for _ in range(_REHEARSALS))
+
+
+def _is_played() -> bool:
+    open_before = _list_descriptors()
 
     def answer(sockets: Sequence[socket.socket]) -> int:
-        # To itself: all that is passed on is as it is.
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            pass_inheritance(ours, dict(os.environ), [each.fileno() for each in sockets])
-            ours.shutdown(socket.SHUT_WR)
-            inheritance = receive_inheritance(theirs)
-        assert inheritance is not None
-        inheritance.take_effect()
-        for descriptor in (*inheritance.output_fds[:1], *inheritance.descriptors):
-            os.close(descriptor)
+        descriptors = [each.fileno() for each in sockets]
+        is_all = bool(sockets) and _list_descriptors() - open_before == set(descriptors)
+        _pass_to_itself(descriptors)
         for each in sockets:
             each.close()
-        raise _PlayedError
+        if is_all:
+            raise _PlayedError
+        raise RuntimeError("the supervisor's sockets for a task are not all known")
 
-    played = 0
-    for _ in range(_REHEARSALS):
-        with suppress(_PlayedError):
-            _play_until_fork(answer)
-            return False
-        played += 1
-    return played == _REHEARSALS
+    try:
+        _play_until_fork(answer)
+    except _PlayedError:
+        return True
+    except Exception:
+        # Whatever this Airflow makes of it.
+        return False
+    return False
+
+
+def _pass_to_itself(descriptors: Sequence[int]) -> None:
+    """Pass on and take what this process has already."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pass_inheritance(ours, dict(os.environ), descriptors)
+        inheritance = receive_inheritance(theirs)
+    assert inheritance is not None
+    inheritance.take_effect()
+    for descriptor in (*inheritance.output_fds[:1], *inheritance.descriptors):
+        os.close(descriptor)
+
+
+def _list_descriptors() -> set[int]:
+    # That of the listing itself is closed again.
+    return {int(name) for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}

@@ -145,6 +145,7 @@ class HeldRunner:
         while is_at_work(self.pid) and time.monotonic() < gives_up_at:
             time.sleep(_STEP_S)
         self.end()
+        gives_up_at = time.monotonic() + _DISMISSAL_S
         while not has_ended(self.pid) and time.monotonic() < gives_up_at:
             time.sleep(_STEP_S)
 
@@ -196,6 +197,10 @@ def _detach(server_fds: tuple[int, ...]) -> None:
     for descriptor in server_fds:
         os.close(descriptor)
     os.setsid()
+    for stream in (sys.stdout, sys.stderr):
+        # The log is read while the task runs.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
     null_fd = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null_fd, 0)
     os.close(null_fd)
@@ -211,10 +216,6 @@ def _settle(launch: Launch, log_fd: int) -> None:
     # hold the lock by their output.
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
-    for stream in (sys.stdout, sys.stderr):
-        # The log is read while the task runs.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
     os.environ.update(launch.env)
     os.environ[MARK_VARIABLE] = launch.attempt_id
     if launch.cwd is not None:

@@ -10,6 +10,7 @@ import json
 import psutil
 import pytest
 
+from air_executor.airflow import task_ahead
 from tests.airflow.conftest import CONFIG, EXECUTOR
 from tests.support.airflow_site import AIR_EXECUTOR, AirflowSite
 from tests.support.waiting import wait_until
@@ -19,8 +20,6 @@ pytestmark = [
     pytest.mark.timeout(420),
     pytest.mark.core,
 ]
-
-TITLE = "air-executor runner: waits for a task"
 
 HEAD = """
 import os
@@ -239,7 +238,11 @@ def test_tasks_of_a_file_take_over_one_parse(site):
 def test_a_task_runs_in_the_process_that_waits_for_it(site):
     def list_waiting():
         # A title takes the place of the environment, by which a site knows its processes.
-        return {each.pid for each in psutil.process_iter(["cmdline"]) if TITLE in " ".join(each.info["cmdline"] or ())}
+        return {
+            each.pid
+            for each in psutil.process_iter(["cmdline"])
+            if task_ahead.TITLE in " ".join(each.info["cmdline"] or ())
+        }
 
     # A template may be renewed in between.
     for _ in range(3):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from air_executor.process import fork_runner
+from air_executor.process.children import has_ended
 from air_executor.process.fork_runner import NEVER_BEGUN, ForkRunner, GetReady, HeldRunner
 from air_executor.process.protocol import Launch
 from air_executor.process.reaper import Reaper
@@ -83,7 +85,8 @@ def test_it_tidies_up_when_it_is_dismissed(tmp_path: Path) -> None:
     assert exit_code_of(pid) == 0
 
 
-def test_stopped_it_is_dismissed_without_being_waited_for(tmp_path: Path) -> None:
+def test_stopped_it_is_dismissed_without_being_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork_runner, "_DISMISSAL_S", 3600)
     runners = ForkRunner(touch, ready_in(tmp_path))
     pid = runners.fork_ahead(())
     assert pid is not None
@@ -91,6 +94,7 @@ def test_stopped_it_is_dismissed_without_being_waited_for(tmp_path: Path) -> Non
     os.kill(pid, signal.SIGSTOP)
     os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
     runners.dismiss()
+    assert has_ended(pid)
     assert exit_code_of(pid) == -signal.SIGKILL
     assert not (tmp_path / "tidy").exists()
 
