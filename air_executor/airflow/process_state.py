@@ -58,14 +58,14 @@ class ProcessState:
     @classmethod
     def take(cls) -> ProcessState:
         """Look at this process."""
-        return cls(_list_descriptors(), _list_shared(), dict(os.environ))
+        return cls(list_descriptors(), _list_shared(), dict(os.environ))
 
     def find_objection(self, besides: Collection[str] = ()) -> Objection | None:
         """Compare with this process as it is now. Threads are another question: some end at a fork, see `count_threads`.
 
         :param besides: names of shared things that may have changed.
         """
-        for number, target in _list_descriptors().items():
+        for number, target in list_descriptors().items():
             if self.descriptors.get(number) != target and not _is_harmless(number, target):
                 return Objection("descriptor", f"it leaves {_name_descriptor(target)} open")
         if has_children():
@@ -127,7 +127,8 @@ def has_children() -> bool:
     return True
 
 
-def _list_descriptors() -> dict[int, str]:
+def list_descriptors() -> dict[int, str]:
+    """Return what this process has open, by number."""
     found: dict[int, str] = {}
     try:
         names = os.listdir("/proc/self/fd")

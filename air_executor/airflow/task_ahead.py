@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from air_executor.airflow import compat
+from air_executor.airflow.process_state import list_descriptors
 from air_executor.airflow.rehearsal_stage import replaced
 from air_executor.airflow.sdk_compat import find
 from air_executor.process.children import is_at_work
@@ -204,11 +205,11 @@ def _rehearse() -> bool:
 
 
 def _is_played() -> bool:
-    open_before = _list_descriptors()
+    open_before = list_descriptors().keys()
 
     def answer(sockets: Sequence[socket.socket]) -> int:
         descriptors = [each.fileno() for each in sockets]
-        is_all = bool(sockets) and _list_descriptors() - open_before == set(descriptors)
+        is_all = bool(sockets) and list_descriptors().keys() - open_before == set(descriptors)
         _pass_to_itself(descriptors)
         for each in sockets:
             each.close()
@@ -236,8 +237,3 @@ def _pass_to_itself(descriptors: Sequence[int]) -> None:
     inheritance.take_effect()
     for descriptor in (*inheritance.output_fds[:1], *inheritance.descriptors):
         os.close(descriptor)
-
-
-def _list_descriptors() -> set[int]:
-    # That of the listing itself is closed again.
-    return {int(name) for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}

@@ -141,13 +141,15 @@ class HeldRunner:
     def dismiss(self) -> None:
         """Have it end, what it has got ready with it, and wait for that."""
         self._endpoint.close()
-        gives_up_at = time.monotonic() + _DISMISSAL_S
-        while is_at_work(self.pid) and time.monotonic() < gives_up_at:
-            time.sleep(_STEP_S)
+        _wait_while(lambda: is_at_work(self.pid))
         self.end()
-        gives_up_at = time.monotonic() + _DISMISSAL_S
-        while not has_ended(self.pid) and time.monotonic() < gives_up_at:
-            time.sleep(_STEP_S)
+        _wait_while(lambda: not has_ended(self.pid))
+
+
+def _wait_while(is_so: Callable[[], bool]) -> None:
+    gives_up_at = time.monotonic() + _DISMISSAL_S
+    while is_so() and time.monotonic() < gives_up_at:
+        time.sleep(_STEP_S)
 
 
 def _run(

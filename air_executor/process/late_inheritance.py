@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from air_executor.process.descriptor_passing import receive_with_descriptors, send_with_descriptors
+
 _OUTPUTS = (1, 2)
 _LENGTH_BYTES = 8
-_RECEIVE_BYTES = 65536
 _MOST_DESCRIPTORS = 64
 
 
@@ -22,7 +23,7 @@ class BrokenInheritanceError(Exception):
     """Whoever passed it ended before all of it was there."""
 
 
-class Inheritance(msgspec.Struct, frozen=True):
+class LateInheritance(msgspec.Struct, frozen=True):
     """What has arrived."""
 
     variables: tuple[bytes, ...]
@@ -56,15 +57,11 @@ def pass_inheritance(endpoint: socket.socket, variables: Mapping[str, str], desc
 
     :param variables: the environment at the fork, which the other has.
     """
-    message = memoryview(_encode(variables))
     directory_fd = os.open(".", os.O_PATH | os.O_CLOEXEC)
     try:
-        sent = socket.send_fds(endpoint, [message], [directory_fd, *_OUTPUTS, *descriptors])
+        send_with_descriptors(endpoint, _encode(variables), [directory_fd, *_OUTPUTS, *descriptors])
     finally:
         os.close(directory_fd)
-    if sent < len(message):
-        # Not also with nothing left: Python waits for room first, and the kernel calls a quarter of the buffer full.
-        endpoint.sendall(message[sent:])
 
 
 def _encode(before: Mapping[str, str]) -> bytes:
@@ -74,7 +71,7 @@ def _encode(before: Mapping[str, str]) -> bytes:
     return len(content).to_bytes(_LENGTH_BYTES, "big") + content
 
 
-def receive_inheritance(endpoint: socket.socket) -> Inheritance | None:
+def receive_inheritance(endpoint: socket.socket) -> LateInheritance | None:
     """Wait for it; None when none will come.
 
     :raises BrokenInheritanceError: a part of it is missing.
@@ -82,9 +79,7 @@ def receive_inheritance(endpoint: socket.socket) -> Inheritance | None:
     received, passed = bytearray(), []
     missing = _LENGTH_BYTES
     while missing > 0:
-        chunk, descriptors, _, _ = socket.recv_fds(endpoint, _RECEIVE_BYTES, _MOST_DESCRIPTORS)
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
+        chunk, descriptors = receive_with_descriptors(endpoint, _MOST_DESCRIPTORS)
         received += chunk
         passed += descriptors
         if not chunk:
@@ -99,7 +94,7 @@ def receive_inheritance(endpoint: socket.socket) -> Inheritance | None:
                 os.close(descriptor)
         raise BrokenInheritanceError("a process ended while it passed on what a fork of it would inherit")
     content = bytes(received[_LENGTH_BYTES:])
-    return Inheritance(
+    return LateInheritance(
         variables=tuple(content.split(b"\0")) if content else (),
         directory_fd=passed[0],
         output_fds=tuple(passed[1 : 1 + len(_OUTPUTS)]),
