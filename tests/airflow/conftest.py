@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +159,9 @@ def start_stage(directory: Path, database: str, url: str | None, template: Path)
             "AIR_TEST_LEDGER": str(ledger.path),
             "AIR_TEST_RELEASE": str(releases),
             "AIRFLOW_CONN_AIR_TEST_CANARY": f"http://somebody:{CANARY}@localhost/",
+            "PATH": os.pathsep.join(
+                [str(HERE / "programs"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+            ),
         },
     )
     with contextlib.closing(statsd), site:

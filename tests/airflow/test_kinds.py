@@ -27,11 +27,20 @@ def test_each_kind_of_task_ends_in_its_state(stage):
         "skips_itself": "skipped",
         "fails_once": "success",
         "defers": "success",
+        "as_somebody": "success",
     }
 
 
 @pytest.mark.parametrize(
-    ("task", "value"), [("bash", "done"), ("consume", 6), ("total", 30), ("fails_once", 2), ("defers", "resumed")]
+    ("task", "value"),
+    [
+        ("bash", "done"),
+        ("consume", 6),
+        ("total", 30),
+        ("fails_once", 2),
+        ("defers", "resumed"),
+        ("as_somebody", "as somebody"),
+    ],
 )
 def test_results_arrive_as_xcom(stage, task, value):
     run = stage.runs["kinds"]

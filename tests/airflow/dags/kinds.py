@@ -77,6 +77,9 @@ with DAG("kinds", schedule=None):
 
     DeferOnce(task_id="defers")
 
+    # Airflow has sudo run the task anew, which stays connected to the supervisor of the first process.
+    BashOperator(task_id="as_somebody", bash_command="echo as $AIR_TEST_SUDO_USER", run_as_user="somebody")
+
 
 with DAG("always_fails", schedule=None):
     BashOperator(

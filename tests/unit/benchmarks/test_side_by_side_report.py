@@ -54,7 +54,8 @@ def test_goals_are_ratios_of_one_run_and_limits() -> None:
     assert verdict("{width} `true`", far) == ">= 1.6 x LocalExecutor: met (11.00 x)"
     assert verdict("chain", far).startswith("<= 1/7 of LocalExecutor: met")
     assert verdict("{heavy} tasks, pandas", far).startswith("<= 1/10 of LocalExecutor: met")
-    assert verdict("memory per running task", far) == "<= 18: met"
+    assert verdict("memory per running task", far) == "<= 18: met (0.09 x)"
+    assert verdict("slots held", far) == "all: met"
     near = make_result(air=[make_round(2)], local=[make_round(3)])
     assert "**missed** (1.50 x)" in verdict("{width} `true`", near)
     assert "**missed**" in verdict("memory per running task", near)
