@@ -23,15 +23,14 @@ _METRICS_MODULE = "airflow._shared.observability.metrics.stats"
 _METRICS_SWITCHES = ("statsd_on", "statsd_datadog_enabled", "otel_on")
 
 
-def _find_metric(verb: str) -> Any:
-    return (
-        find(_METRICS_MODULE, verb)
-        or getattr(find(_METRICS_MODULE, "Stats"), verb, None)
-        or getattr(find("airflow.stats", "Stats"), verb, None)
-    )
+def _find_metrics() -> Any:
+    if find(_METRICS_MODULE, "gauge") is not None:
+        return sys.modules[_METRICS_MODULE]
+    return find(_METRICS_MODULE, "Stats") or find("airflow.stats", "Stats")
 
 
-_report_by_verb: dict[str, Any] = {verb: _find_metric(verb) for verb in ("gauge", "incr", "timing")}
+_metrics: Any = _find_metrics()
+"""Until 3.2 its functions are those of what the scheduler sets up when it starts, which is after this module is imported."""
 
 TASK_SUCCEEDED: Any = TaskInstanceState.SUCCESS
 TASK_FAILED: Any = TaskInstanceState.FAILED
@@ -285,10 +284,9 @@ def record_time(name: str, seconds: float, tags: dict[str, str] | None = None) -
 def _report(verb: str, *arguments: Any, **options: Any) -> None:
     """Report a metric; metrics never stop the work that they measure."""
     try:
-        if _report_by_verb[verb] is not None:
-            _report_by_verb[verb](*arguments, **options)
+        getattr(_metrics, verb)(*arguments, **options)
     except Exception:
-        # A metrics backend may raise anything.
+        # A metrics backend may raise anything, and a later Airflow may have none of that name.
         return
 
 

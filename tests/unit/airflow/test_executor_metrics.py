@@ -17,6 +17,8 @@ from air_executor.store.status import ManagerStatus, ServerStatus
 from tests.support.jobs import at
 from tests.unit.airflow.conftest import make_callback, make_workload
 
+VERBS = ("gauge", "incr", "timing")
+
 
 @pytest.fixture
 def reports(monkeypatch):
@@ -26,7 +28,7 @@ def reports(monkeypatch):
     def record(verb):
         return lambda name, number, tags=None: reports.append((verb, name, number, tags or {}))
 
-    monkeypatch.setattr(compat, "_report_by_verb", {verb: record(verb) for verb in ("gauge", "incr", "timing")})
+    monkeypatch.setattr(compat, "_metrics", SimpleNamespace(**{verb: record(verb) for verb in VERBS}))
     monkeypatch.setattr(compat, "metrics_are_on", lambda: True)
     return reports
 
@@ -165,7 +167,7 @@ def test_a_backend_that_raises_stops_nothing(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no such host")
 
-    monkeypatch.setattr(compat, "_report_by_verb", dict.fromkeys(("gauge", "incr", "timing"), fail))
+    monkeypatch.setattr(compat, "_metrics", SimpleNamespace(**dict.fromkeys(VERBS, fail)))
     compat.set_gauge("air_executor.jobs", 1)
     compat.count("air_executor.ended", 1, {"verdict": "failed"})
     compat.record_time("air_executor.run_duration", 1.0)
@@ -184,7 +186,20 @@ def test_a_switch_that_is_no_boolean_turns_nothing_on(monkeypatch):
 
 
 def test_airflow_has_each_way_of_reporting():
-    assert all(compat._report_by_verb.values())
+    assert all(callable(getattr(compat._metrics, verb)) for verb in VERBS)
+
+
+def test_reports_go_to_what_airflow_has_set_up_by_then(monkeypatch, reports):
+    compat.set_gauge("air_executor.jobs", 1)
+    later = []
+    monkeypatch.setattr(compat._metrics, "gauge", lambda name, number: later.append((name, number)))
+    compat.set_gauge("air_executor.jobs", 2)
+    assert (named(reports, "jobs"), later) == ([(1, {})], [("air_executor.jobs", 2)])
+
+
+def test_an_airflow_without_metrics_stops_nothing(monkeypatch):
+    monkeypatch.setattr(compat, "_metrics", None)
+    compat.set_gauge("air_executor.jobs", 1)
 
 
 def test_a_statsd_client_of_airflow_takes_what_is_reported(monkeypatch):
@@ -197,8 +212,7 @@ def test_a_statsd_client_of_airflow_takes_what_is_reported(monkeypatch):
         listener.settimeout(10)
         client = statsd.StatsClient("127.0.0.1", listener.getsockname()[1], "airflow")
         logger = logger_class(client, SimpleNamespace(test=lambda _: True))
-        verbs = {verb: getattr(logger, verb) for verb in ("gauge", "incr", "timing")}
-        monkeypatch.setattr(compat, "_report_by_verb", verbs)
+        monkeypatch.setattr(compat, "_metrics", logger)
         compat.set_gauge("air_executor.jobs", 3)
         compat.count("air_executor.ended", 2, {"verdict": "failed"})
         compat.record_time("air_executor.run_duration", 1.5, {"dag_id": "sales"})
