@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from air_executor.airflow import compat, immortal, provenance, sdk_compat, settled_heap
-from air_executor.airflow.importing import find_thread_objection
+from air_executor.airflow.importing import ForkError, Threads, find_thread_objection, look_at_threads
 from air_executor.airflow.installed import InstalledPackages, find_origin
 from air_executor.airflow.parse_output import ParseOutput
 from air_executor.airflow.parse_witness import ParseWitness
@@ -86,6 +86,10 @@ class _Parse:
         volatile = provenance.list_volatile(functools.partial(compat.read_setting, None))
         self._witness = ParseWitness(InstalledPackages(volatile).holds)
         self._check_bundle()
+        try:
+            threads = look_at_threads()
+        except ForkError as error:
+            raise self._unsuitable(str(error)) from None
         before = ProcessState.take()
         remembered = RememberedBag(self._output.say_again)
         handlers = [(number, signal.getsignal(number)) for number in _HANDLERS]
@@ -102,7 +106,7 @@ class _Parse:
             self._set_up_logging()
             for number, handler in handlers:
                 signal.signal(number, handler)
-        self._check(before, remembered.bag)
+        self._check(before, threads, remembered.bag)
         facts = self._facts(lambda path, first: provenance.stamp_unless_changed(path, self._began_ns, first))
         remembered.install()
         _share()
@@ -150,7 +154,7 @@ class _Parse:
         for name in names:
             self._witness.rule_out(f"it configures {f'the logger {name}' if name else 'the root logger'}")
 
-    def _check(self, before: ProcessState, bag: Any) -> None:
+    def _check(self, before: ProcessState, threads: Threads, bag: Any) -> None:
         # Those that lie below loggers which Airflow configures were reset.
         now = _list_loggers()
         self._rule_out_loggers(name for name, state in self._loggers.items() if now.get(name) != state)
@@ -160,7 +164,7 @@ class _Parse:
         if objection is None and not bag.dags:
             objection = "it holds no DAG"
         if objection is None:
-            found = before.find_objection(_LEFT_BY_PARSING | _LEFT_BY_LOGGING) or find_thread_objection()
+            found = before.find_objection(_LEFT_BY_PARSING | _LEFT_BY_LOGGING) or find_thread_objection(threads)
             objection = found.reason if found is not None else None
         limit = self._memory_limit_bytes
         if objection is None and limit is not None and self._memory_bytes() > limit:

@@ -24,7 +24,8 @@ from air_executor.airflow.process_state import (
 
 _FORK_PATIENCE_S = 3.0
 _STEP_S = 0.1
-_ALONE, _CROWDED = 0, 3
+_UNTOLD = 0
+_MOST_THREADS = 100
 _MOST_WORDS = 300
 
 
@@ -43,10 +44,25 @@ class ImportCost:
     """Names of other modules that came with it, in the order of import."""
 
 
-def import_watched(module: str, judge: Judge) -> ImportCost | Objection:
+@dataclass(frozen=True)
+class Threads:
+    """How many threads there are."""
+
+    here: int
+    """After a fork: libraries such as OpenBLAS end theirs before each."""
+    in_fork: int
+    """What counts most: a task that is forked has so many when it begins."""
+
+
+class ForkError(Exception):
+    """A fork of this process does not work; says how that shows."""
+
+
+def import_watched(module: str, judge: Judge, threads: Threads) -> ImportCost | Objection:
     """Import a module and look at what that did to this process. Whatever it raises becomes an objection.
 
     :param judge: told the module and what came with it; says what speaks against having these in a warm parent.
+    :param threads: what there was before this module and those imported before it.
     """
     before, known = ProcessState.take(), set(sys.modules)
     memory_bytes, cpu_s = measure_memory_bytes(), time.process_time()
@@ -54,28 +70,40 @@ def import_watched(module: str, judge: Judge) -> ImportCost | Objection:
     seconds = time.process_time() - cpu_s
     brings = tuple(name for name in list(sys.modules) if name not in known and name != module)
     if objection is None:
-        objection = judge((module, *brings)) or before.find_objection() or find_thread_objection()
+        objection = judge((module, *brings)) or before.find_objection() or find_thread_objection(threads)
     if objection is not None:
         return objection
     return ImportCost(seconds, max(measure_memory_bytes() - memory_bytes, 0), brings)
 
 
-def find_thread_objection() -> Objection | None:
-    """Fork once for a test: say why a fork of this process would not have a single thread, or would not work.
+def look_at_threads() -> Threads:
+    """Fork once for a test, and count.
 
-    Libraries such as OpenBLAS end their threads before each fork; what counts is what is there after it.
+    :raises ForkError: the fork did not live to tell.
     """
     child = os.fork()
     if child == 0:
         _be_test_fork()
     fate = _await(child)
     if fate is None:
-        return Objection("thread", "a test fork did not come to life: it hangs in what was registered to run at forks")
-    if fate == _CROWDED:
+        raise ForkError("a test fork did not come to life: it hangs in what was registered to run at forks")
+    if fate <= _UNTOLD:
+        raise ForkError(f"a test fork ended with {describe_exit(fate)}")
+    return Threads(count_threads(), fate)
+
+
+def find_thread_objection(before: Threads) -> Objection | None:
+    """Say why forks of this process have more threads than they had, or do not work any more.
+
+    There may have been some before: with tracing turned on, Airflow has OpenTelemetry start its own anew in each fork.
+    """
+    try:
+        now = look_at_threads()
+    except ForkError as error:
+        return Objection("thread", str(error))
+    if now.in_fork > before.in_fork:
         return Objection("thread", "it starts a thread in each process that is forked")
-    if fate != _ALONE:
-        return Objection("thread", f"a test fork ended with {describe_exit(fate)}")
-    if count_threads() > 1:
+    if now.here > before.here:
         names = ", ".join(list_thread_names()) or "of a library"
         return Objection("thread", f"it starts a thread that is still there after a fork ({names})")
     return None
@@ -96,9 +124,9 @@ def _import(module: str) -> Objection | None:
 
 
 def _be_test_fork() -> NoReturn:
-    code = _CROWDED
+    code = _UNTOLD
     try:
-        code = _ALONE if count_threads() == 1 else _CROWDED
+        code = min(count_threads(), _MOST_THREADS)
     finally:
         os._exit(code)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from air_executor.airflow.importing import ImportCost, import_watched
+from air_executor.airflow.importing import ImportCost, Threads, import_watched, look_at_threads
 from air_executor.airflow.installed import InstalledPackages, find_distributions, find_origin
 from air_executor.airflow.process_state import Objection
 from air_executor.airflow.scouting import ScoutLimits, scout
@@ -184,16 +185,22 @@ class LearnedModules:
 
     def _load(self, module: str) -> None:
         """Import a module here. What did not show before ends this process, before it has served anybody."""
+        threads = self._threads
         self._record.write(Importing(module))
         # The default action needs no Python to run; whatever it hangs in, it ends.
         signal.alarm(_ALARM_S)
-        result = import_watched(module, self._judge)
+        result = import_watched(module, self._judge, threads)
         signal.alarm(0)
         if isinstance(result, Objection):
             self._deny(module, result)
             raise SystemExit(f"warm parent: {module} cannot be loaded ahead of tasks: {result.reason}")
         self._memory_bytes += result.memory_bytes
         self._record.write(Imported(module, round(result.seconds, 4), result.memory_bytes, result.brings))
+
+    @functools.cached_property
+    def _threads(self) -> Threads:
+        """Those of before the first import."""
+        return look_at_threads()
 
     def _deny(self, module: str, objection: Objection) -> None:
         self._record.write(Denied(module, objection.cause, objection.reason))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import source_from_cache
@@ -57,7 +58,7 @@ _is_hooked = False
 
 
 class ParseWitness:
-    """Watches from `__enter__` to `__exit__`; one at a time, in a process that has no other thread."""
+    """Watches from `__enter__` to `__exit__`; one at a time. What threads do that were there before is not told of."""
 
     def __init__(self, is_installed: Callable[[str], bool] = lambda _: False) -> None:
         """Watch nothing yet.
@@ -71,6 +72,8 @@ class ParseWitness:
         self.objections: list[str] = []
         """Why the result cannot be shared."""
         self.is_installed = is_installed
+        self._strangers: frozenset[int | None] = frozenset()
+        """Other threads: those of OpenTelemetry, where Airflow's tracing is on, send what they have in the middle of a parse."""
         self._sought: dict[str, dict[str, Stamp]] = {}
         """Where modules were looked for."""
         self._undo: list[Callable[[], object]] = []
@@ -78,6 +81,7 @@ class ParseWitness:
     def __enter__(self) -> ParseWitness:
         global _witness
         _hook()
+        self._strangers = frozenset(each.ident for each in threading.enumerate()) - {threading.get_ident()}
         self._watch_environment()
         self._watch_questions()
         self._watch_searches()
@@ -115,7 +119,7 @@ class ParseWitness:
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note an audit event."""
         # First, since to ask who raised an event raises another.
-        if event not in _TELLING:
+        if event not in _TELLING or threading.get_ident() in self._strangers:
             return
         if event == "import":
             self._see_library(arguments[1])

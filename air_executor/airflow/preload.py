@@ -81,6 +81,9 @@ MODULES = (
 )
 """Found by listing what task processes of the standard operators imported on 3.1, 3.2 and 3.3. Not all exist in all."""
 
+_OPEN_TELEMETRY = "Otel"
+"""How its threads are named. Airflow has it start them where its traces or metrics are on, and it starts them anew in each fork."""
+
 
 def read_own_options() -> Options:
     """Read the options from Airflow's configuration.
@@ -256,8 +259,10 @@ def _make_objects_immortal() -> None:
 
 def _report_threads() -> None:
     """Say which threads exist: a fork copies only one, and what the others held stays locked in the child."""
-    others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    native = _count_native_threads() - 1 - len(others)
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    others = [name for name in names if not name.startswith(_OPEN_TELEMETRY)]
+    # Its exporter has some of its own, which cannot be told from those of other libraries.
+    native = _count_native_threads() - 1 - len(names) if others == names else 0
     if others or native > 0:
         print(
             f"warm parent: there are other threads ({', '.join(others) or 'of libraries'}): forks may hang. Find the "

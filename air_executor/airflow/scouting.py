@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import msgspec
 
-from air_executor.airflow.importing import ImportCost, Judge, describe_exit, import_watched
+from air_executor.airflow.importing import ImportCost, Judge, Threads, describe_exit, import_watched, look_at_threads
 from air_executor.airflow.process_state import Objection, is_asleep
 from air_executor.process.procfs import list_children
 from air_executor.process.subreaper import become_subreaper
@@ -72,7 +72,7 @@ _DECODER = msgspec.json.Decoder(_Answer)
 def scout(modules: Sequence[str], limits: ScoutLimits, judge: Judge) -> list[Finding]:
     """Have a fork import these modules one after the other; it stops behind the first that must not be imported.
 
-    Modules that came with others are left out. The process must have one thread and no children.
+    Modules that came with others are left out. The process must have no children.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -183,8 +183,9 @@ def _be_scout(modules: Sequence[str], writer: int, judge: Judge) -> NoReturn:
         # What daemons a module starts fall to this process, and are seen.
         become_subreaper()
         _silence(writer)
+        threads = look_at_threads()
         for module in modules:
-            if module not in sys.modules and not _try(module, writer, judge):
+            if module not in sys.modules and not _try(module, writer, judge, threads):
                 break
         code = 0
     finally:
@@ -199,9 +200,9 @@ def _silence(writer: int) -> None:
     os.set_inheritable(writer, False)
 
 
-def _try(module: str, writer: int, judge: Judge) -> bool:
+def _try(module: str, writer: int, judge: Judge, threads: Threads) -> bool:
     _say(writer, _Answer(module))
-    result = import_watched(module, judge)
+    result = import_watched(module, judge, threads)
     if isinstance(result, Objection):
         _say(writer, _Answer(module, cause=result.cause, reason=result.reason))
         return False

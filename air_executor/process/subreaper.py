@@ -19,7 +19,7 @@ def become_subreaper() -> bool:
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel SIGKILL the calling process when its parent dies, which must have one thread; forks do not inherit it."""
+    """Have the kernel SIGKILL the calling process when its parent dies, or that thread of it which forked; forks do not inherit it."""
     if _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) and os.getppid() != parent_pid:
         # It died before that.
         os._exit(1)

@@ -169,6 +169,14 @@ class Shell:
         return found
 
 
+@pytest.fixture(scope="package", autouse=True)
+def interruptible() -> Iterator[None]:
+    """Have commands obey Ctrl-C although a shell has the tests, which run in its background, ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path)

@@ -135,6 +135,17 @@ os.register_at_fork(before=pool.stop)
     assert outcome.facts["threads"] == 1
 
 
+def test_threads_that_are_there_without_a_module_are_not_held_against_it(try_modules):
+    hostile = {"b_forks": HOSTILE["thread in forks"][0], "b_thread": HOSTILE["thread"][0]}
+
+    outcome = try_modules({"a_good": GOOD, **hostile}, beside="tests.support.restarting_thread")
+
+    assert outcome.facts is not None, outcome.error
+    assert outcome.facts["modules"] == ["a_good"]
+    assert "each process that is forked" in outcome.denial("b_forks").reason
+    assert "still there after a fork" in outcome.denial("b_thread").reason
+
+
 def test_module_that_imports_a_denied_one_is_denied_too(try_modules):
     outcome = try_modules({"b_hostile": HOSTILE["thread"][0], "b_importer": "import b_hostile", "a_good": GOOD})
 

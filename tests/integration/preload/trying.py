@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -23,6 +24,8 @@ def main() -> None:
     directory, name, mode, *words = sys.argv[1:]
     options = dict(word.split("=", 1) for word in words)
     become_subreaper()
+    if "beside" in options:
+        importlib.import_module(options["beside"])
     limits = ScoutLimits(
         cpu_s=float(options.get("cpu_s", 1)),
         asleep_s=float(options.get("asleep_s", 4)),

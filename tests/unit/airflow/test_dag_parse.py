@@ -88,10 +88,13 @@ FILES = {
     "logger.py": DAG_AND + "import logging; logging.getLogger().setLevel('DEBUG')",
     "directory.py": DAG_AND + "import os; os.chdir('/')",
     "descriptor.py": DAG_AND + "import socket; kept = socket.socketpair()",
+    "thread.py": DAG_AND
+    + "import threading; threading.Thread(target=threading.Event().wait, daemon=True, name='kept').start()",
     "large.py": DAG_AND + "kept = [bytes([number % 256]) * 100_000 for number in range(1000)]",
 }
+BESIDE = "tests.support.restarting_thread"
 SCRIPT = """
-import json, os, sys
+import importlib, json, os, sys
 from air_executor.airflow import preload
 from air_executor.airflow.dag_parse import DagFile, parse_for_tasks
 from air_executor.process.template import UnsuitableError
@@ -116,7 +119,10 @@ for path in sys.argv[1:]:
     if child == 0:
         answer = {"path": path}
         try:
-            bundle, name, cwd = ("dags-folder", path, os.environ["WORK"]) if ":" not in path else path.split(":")
+            words = ("dags-folder", path, os.environ["WORK"]) if ":" not in path else path.split(":")
+            bundle, name, cwd, *beside = words
+            for module in beside:
+                importlib.import_module(module)
             found = parse_for_tasks(DagFile(bundle, None, name, cwd), 64 << 20, preload.set_up_logging)
             answer |= {"stamps": [stamp[0] for stamp in found["stamps"]], "variables": found["variables"]}
             answer["changed"] = [stamp[0] for stamp in found["stamps"] if stamp[1] == -1]
@@ -155,6 +161,7 @@ def work(tmp_path_factory):
 def found(dags, work):
     paths = [name for name in FILES if name.endswith(".py") and name != "helper_of_good.py"]
     others = ("absent.py", f"no-such-bundle:good.py:{work}", f"dags-folder:good.py:{work}/absent")
+    others += tuple(f"dags-folder:{name}:{work}:{BESIDE}" for name in ("good.py", "thread.py"))
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT, *paths, *others],
         capture_output=True,
@@ -220,6 +227,7 @@ def test_a_file_may_configure_loggers_of_its_own(found):
         ("seeds.py", "it seeds random numbers"),
         ("directory.py", "the working directory"),
         ("descriptor.py", "a connection"),
+        ("thread.py", "still there after a fork (kept)"),
         ("large.py", "dag_template_memory_limit"),
     ],
 )
@@ -227,6 +235,11 @@ def test_what_cannot_be_shared_is_ruled_out_with_the_reason(found, dags, path, w
     assert words in found[path]["reason"]
     # It is tried again when the file has changed.
     assert str(dags / path) in found[path]["stamps"]
+
+
+def test_threads_that_are_there_without_a_file_are_not_held_against_it(found, work):
+    assert "reason" not in found[f"dags-folder:good.py:{work}:{BESIDE}"]
+    assert "still there after a fork" in found[f"dags-folder:thread.py:{work}:{BESIDE}"]["reason"]
 
 
 def test_a_place_that_is_not_there_rules_a_file_out(found, work):

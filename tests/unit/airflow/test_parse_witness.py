@@ -24,6 +24,7 @@ from air_executor.airflow.parse_witness import ParseWitness
 
 before = os.environ.__class__.__getitem__
 seed = random.seed
+{before}
 with ParseWitness() as witness:
     try:
 {act}
@@ -49,8 +50,8 @@ def witness(tmp_path):
     (tmp_path / "package_seen" / "__init__.py").write_text("")
     (tmp_path / "package_seen" / "data.txt").write_text("data")
 
-    def watch(act):
-        script = FRAME.format(act=textwrap.indent(textwrap.dedent(act), " " * 8))
+    def watch(act, before=""):
+        script = FRAME.format(before=textwrap.dedent(before), act=textwrap.indent(textwrap.dedent(act), " " * 8))
         result = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)],
             capture_output=True,
@@ -85,6 +86,32 @@ def test_it_sees_what_is_read_listed_and_asked_for(witness):
     assert "." not in paths
     assert "helper_seen.py" in paths
     assert {"SOME_VARIABLE", "ANOTHER"} <= set(variables)
+    assert objections == []
+
+
+def test_it_sees_what_threads_of_the_file_do_and_not_what_others_do(witness):
+    other = """
+        import threading
+        begin, done = threading.Event(), threading.Event()
+        def read_other():
+            begin.wait()
+            open("there.txt").read()
+            os.mkdir("made")
+            done.set()
+        threading.Thread(target=read_other).start()
+        """
+    paths, _, objections = witness(
+        """
+        begin.set()
+        assert done.wait(60)
+        own = threading.Thread(target=lambda: os.listdir("some"))
+        own.start()
+        own.join()
+        """,
+        before=other,
+    )
+    assert "some" in paths
+    assert "there.txt" not in paths
     assert objections == []
 
 
