@@ -73,7 +73,8 @@ class ParseWitness:
         """Why the result cannot be shared."""
         self.is_installed = is_installed
         self._strangers: frozenset[int | None] = frozenset()
-        """Other threads: those of OpenTelemetry, where Airflow's tracing is on, send what they have in the middle of a parse."""
+        """Other threads, by the kernel's ids: Python gives its own to the next thread. OpenTelemetry's, where Airflow's traces go to it,
+        send what they have in the middle of a parse."""
         self._sought: dict[str, dict[str, Stamp]] = {}
         """Where modules were looked for."""
         self._undo: list[Callable[[], object]] = []
@@ -81,7 +82,7 @@ class ParseWitness:
     def __enter__(self) -> ParseWitness:
         global _witness
         _hook()
-        self._strangers = frozenset(each.ident for each in threading.enumerate()) - {threading.get_ident()}
+        self._strangers = frozenset(each.native_id for each in threading.enumerate()) - {threading.get_native_id()}
         self._watch_environment()
         self._watch_questions()
         self._watch_searches()
@@ -119,7 +120,7 @@ class ParseWitness:
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note an audit event."""
         # First, since to ask who raised an event raises another.
-        if event not in _TELLING or threading.get_ident() in self._strangers:
+        if event not in _TELLING or threading.get_native_id() in self._strangers:
             return
         if event == "import":
             self._see_library(arguments[1])

@@ -1,4 +1,4 @@
-"""What a parse depends on, and what rules out to share it. Each case in a process of its own: an audit hook stays for ever."""
+"""What a parse depends on, and what rules out to share it. Each case in a fork of its own: an audit hook stays for ever."""
 
 from __future__ import annotations
 
@@ -14,9 +14,29 @@ import pytest
 
 NUMPY = pytest.mark.skipif(importlib.util.find_spec("numpy") is None, reason="numpy is not installed")
 
+FORKER = """
+import json, os, sys, traceback
+import airflow.sdk, airflow.sdk.definitions.context, airflow.sdk.execution_time.task_runner
+import air_executor.airflow.parse_witness
+
+for line in sys.stdin:
+    cwd, script = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.chdir(cwd)
+        sys.stdout = sys.stderr = open("said.txt", "w")
+        try:
+            exec(script, {"__name__": "__main__"})
+        except BaseException:
+            traceback.print_exc()
+            sys.stdout.flush()
+            os._exit(1)
+        sys.stdout.flush()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 FRAME = """
 import json, os, random, sys
-os.chdir(sys.argv[1])
 import airflow.sdk.execution_time.task_runner
 from airflow.sdk import Variable, BaseHook
 from airflow.sdk.definitions.context import get_parsing_context
@@ -40,8 +60,17 @@ print(json.dumps([sorted(found), sorted(witness.variables), witness.objections])
 """
 
 
+@pytest.fixture(scope="module")
+def forker():
+    """A process that has imported Airflow once, and forks for each case."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
 @pytest.fixture
-def witness(tmp_path):
+def witness(tmp_path, forker):
     (tmp_path / "there.txt").write_text("there")
     (tmp_path / "some").mkdir()
     (tmp_path / "helper_seen.py").write_text("WORD = 1\n")
@@ -52,15 +81,11 @@ def witness(tmp_path):
 
     def watch(act, before=""):
         script = FRAME.format(before=textwrap.dedent(before), act=textwrap.indent(textwrap.dedent(act), " " * 8))
-        result = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
-        return json.loads(result.stdout.splitlines()[-1])
+        print(json.dumps([str(tmp_path), script]), file=forker.stdin, flush=True)
+        code = forker.stdout.readline().strip()
+        said = (tmp_path / "said.txt").read_text()
+        assert code == "0", said
+        return json.loads(said.splitlines()[-1])
 
     return watch
 
