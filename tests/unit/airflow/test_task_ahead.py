@@ -22,7 +22,7 @@ from airflow.sdk._shared.secrets_masker import _secrets_masker
 from airflow.sdk.execution_time import supervisor, task_runner
 
 from air_executor.airflow import compat, task_ahead
-from air_executor.airflow.process_state import ProcessState
+from air_executor.airflow.process_state import ProcessState, list_descriptors
 from air_executor.airflow.runner import WorkloadRunner
 from air_executor.airflow.supervision import Supervision
 from air_executor.airflow.task_ahead import TaskAhead
@@ -81,16 +81,15 @@ def _look():
         "flushes each line": [sys.__stdout__.line_buffering, sys.__stderr__.line_buffering],
         # Sockets have numbers.
         "descriptors": sorted(
-            (target.partition("[")[0], os.get_inheritable(int(name)))
-            for name in os.listdir("/proc/self/fd")
-            if (target := _read_link(name)) is not None
+            (target.partition("[")[0], os.get_inheritable(number))
+            for number, target in list_descriptors().items()
+            if _of_tests.get(number) != target
         ),
     }
 
 
-def _read_link(name):
-    with suppress(OSError):
-        return os.readlink(f"/proc/self/fd/{name}")
+_of_tests: dict[int, str] = {}
+"""What is open for whatever else is tested; each runner inherits it."""
 
 
 class Server:
@@ -111,6 +110,8 @@ class Runner:
     """A runner that waits, and does what Airflow does when its launch comes."""
 
     def __init__(self, directory, monkeypatch, before=lambda ahead: None, workload=None):
+        _of_tests.clear()
+        _of_tests.update(list_descriptors())
         self.directory = directory
         self._before = before
         self._workload = workload or make_workload().model_copy(update={"log_path": None})
