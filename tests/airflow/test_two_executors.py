@@ -6,7 +6,9 @@ One Airflow for this module: its scheduler is started with LocalExecutor as the 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,25 @@ EXAMPLES = [
     "tutorial_taskflow_api",
 ]
 
+_FILES = {"example_xcom_args": "example_xcomargs"}
+"""Those that do not have the name of their DAG."""
+
+
+def copy_examples(dags, plugins):
+    """Fill the folders of a site with these examples alone: to parse all that Airflow has takes a minute."""
+    import airflow.example_dags
+    import airflow.providers.standard.example_dags
+
+    homes = [Path(package.__path__[0]) for package in (airflow.example_dags, airflow.providers.standard.example_dags)]
+    for dag in EXAMPLES:
+        name = f"{_FILES.get(dag, dag)}.py"
+        shutil.copy(next(path for home in homes if (path := home / name).exists()), dags)
+    shutil.copytree(HERE / "plugins", plugins)
+    module = "airflow.example_dags.plugins.decreasing_priority_weight_strategy"
+    (plugins / "of_example_custom_weight.py").write_text(
+        f"from {module} import DecreasingPriorityWeightStrategyPlugin\n"
+    )
+
 
 def run_all(site):
     """Run every example, a few at a time, and return the states of their task instances."""
@@ -74,20 +95,25 @@ def run_two_executors(site):
 def outcomes(tmp_path_factory, database_template):
     """What happened with LocalExecutor as the default, and with Air-Executor as the default."""
     seen = {}
+    directory = tmp_path_factory.mktemp("two")
+    dags, plugins = directory / "dags", directory / "plugins"
+    dags.mkdir()
+    copy_examples(dags, plugins)
+    shutil.copy(HERE / "dags" / "two_executors.py", dags)
     with contextlib.ExitStack() as stack:
         # Where there is a choice: SQLite has one writer at a time, and so many DAGs at once keep it waiting.
         url = None
         if find_server_programs() is not None:
             url = stack.enter_context(PostgresServer({"fsync": "off"})).create("airflow")
         site = AirflowSite(
-            tmp_path_factory.mktemp("two"),
+            directory,
             executor=LOCAL_FIRST,
-            dags_folder=HERE / "dags",
+            dags_folder=dags,
             database_url=url,
             database_template=database_template,
             config={
                 **CONFIG,
-                "core": {**CONFIG["core"], "load_examples": "True"},
+                "core": {**CONFIG["core"], "plugins_folder": str(plugins)},
                 "dag_processor": {"min_file_process_interval": "3600", "parsing_processes": "2"},
             },
             environment={"AIR_TEST_LEDGER": "/dev/null", "AIR_TEST_RELEASE": "/nonexistent"},
