@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.airflow_home import make_home
+
 # Before Airflow is imported anywhere: it writes its configuration file at import, and not into the home of a developer.
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="air-executor-test-"))
+os.environ.setdefault("AIRFLOW_HOME", make_home())
 
 # With the models, as in a scheduler: 3.1 cannot make an audit log entry without all of them.
 pytest.importorskip("airflow.models.dag", reason="Airflow is not installed")

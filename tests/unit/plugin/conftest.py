@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.support.airflow_home import make_home
+
 # Before Airflow is imported anywhere: it writes its configuration file at import, and not into the home of a developer.
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="air-executor-test-"))
+os.environ.setdefault("AIRFLOW_HOME", make_home())
 
 pytest.importorskip("airflow.api_fastapi.core_api.security", reason="Airflow is not installed")
 
