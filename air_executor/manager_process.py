@@ -10,13 +10,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from air_executor.config import ATTEMPT_VARIABLES, HISTORY_VARIABLE
+from air_executor.config import ATTEMPT_VARIABLES, HISTORY_AIRFLOW_VARIABLE
 from air_executor.errors import ManagerNotRunningError, RootError
 from air_executor.store.locks import manager_is_running, read_manager_pid
 from air_executor.store.root import Root
 
 _PAUSE_S = 0.02
 _START_TIMEOUT_S = 30.0
+_URL = "history_url"
 _starting: dict[Path, subprocess.Popen[bytes]] = {}
 """By root: what this process started and what does not hold the root yet."""
 _spawned: set[int] = set()
@@ -84,6 +85,21 @@ def wait_until_stopped(root: Root, timeout_s: float | None) -> bool:
     return True
 
 
+def list_arguments(settings: Mapping[str, float | bool | str]) -> list[str]:
+    """Return the options of `air-executor manager run` that say the same as settings by field name of `ManagerSettings`."""
+    flags = {name.removesuffix("_s").replace("_", "-"): value for name, value in settings.items() if name != _URL}
+    return [
+        f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag}={value}"
+        for flag, value in flags.items()
+    ]
+
+
+def list_variables(settings: Mapping[str, float | bool | str]) -> dict[str, str]:
+    """Return what is not for a command line, which everybody can read: the address of the history may hold a password."""
+    # As what Airflow says it is: settings.json comes first, for whoever writes and whoever reads.
+    return {HISTORY_AIRFLOW_VARIABLE: str(settings[_URL])} if _URL in settings else {}
+
+
 def _spawn(root: Root, options: Mapping[str, float | bool | str]) -> subprocess.Popen[bytes]:
     arguments = [
         sys.executable,
@@ -97,15 +113,8 @@ def _spawn(root: Root, options: Mapping[str, float | bool | str]) -> subprocess.
     ]
     # Started inside a task, it is no part of that attempt, nor are the tasks that it will run.
     environment = {name: value for name, value in os.environ.items() if name not in ATTEMPT_VARIABLES}
-    for name, value in options.items():
-        if name == "history_url":
-            # It may hold a password, and everybody can read a command line.
-            environment[HISTORY_VARIABLE] = str(value)
-            continue
-        flag = name.removesuffix("_s").replace("_", "-")
-        arguments += (
-            [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", f"{value}"]
-        )
+    environment |= list_variables(options)
+    arguments += list_arguments(options)
     startup = root.run / "manager.start.log"
     with open(os.open(startup, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as output:
         # A session of its own: Ctrl-C in this terminal, or the end of this process, is not for the manager.

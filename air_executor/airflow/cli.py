@@ -29,6 +29,7 @@ _MANAGER_ACTIONS = (
     ("stop", "stop the manager; running tasks run on, and the next manager adopts them"),
     ("status", "tell whether a manager runs"),
 )
+_STARTING = {("manager", "run"), ("manager", "start")}
 _ENTRY_POINT = "import sys; from air_executor.cli.main import main; sys.exit(main())"
 
 
@@ -58,22 +59,18 @@ def _become(words: tuple[str, ...], arguments: list[str]) -> NoReturn:
     """Replace this process by `air-executor`: a manager needs none of the memory that Airflow has taken here."""
     from air_executor.airflow import compat
     from air_executor.airflow.options import read_options
+    from air_executor.config import BASE_PATH_VARIABLE
+    from air_executor.manager_process import list_arguments, list_variables
 
     options = read_options(lambda section, name: compat.read_setting(None, section, name), os.environ)
-    command = [*words, *_list_settings(words, options), *arguments]
-    environment = {**os.environ, "AIR_EXECUTOR_BASE_PATH": str(options.base_path)}
+    settings = _list_settings(options) if words in _STARTING else {}
+    # Later ones, given by hand, win.
+    command = [*words, *list_arguments(settings), *arguments]
+    environment = {**os.environ, BASE_PATH_VARIABLE: str(options.base_path), **list_variables(settings)}
     os.execve(sys.executable, [sys.executable, "-c", _ENTRY_POINT, *command], environment)
 
 
-def _list_settings(words: tuple[str, ...], options: Options) -> list[str]:
-    """Return the manager's settings as arguments; later ones, given by hand, win."""
-    if words not in {("manager", "run"), ("manager", "start")}:
-        return []
+def _list_settings(options: Options) -> dict[str, float | bool | str]:
     from airflow.configuration import conf
 
-    return [
-        f"--slots={options.slots or conf.getint('core', 'parallelism')}",
-        f"--warm-parent-idle={options.warm_parent_idle_s:g}",
-        f"--kill-grace={options.cancel_grace_s:g}",
-        f"--keep-announced={options.keep_finished_s:g}",
-    ]
+    return options.list_manager_settings(conf.getint("core", "parallelism"))

@@ -118,14 +118,7 @@ class AirExecutorExecutor(BaseExecutor):
         self._unrest = compat.find_unrest_event()
         self._keeper = ManagerKeeper(
             autostart=options.autostart_manager,
-            start_options={
-                "slots": options.slots or self.parallelism,
-                "warm_parent_idle_s": options.warm_parent_idle_s,
-                "kill_grace_s": options.cancel_grace_s,
-                "keep_announced_s": options.keep_finished_s,
-                **({"history": True} if options.history else {}),
-                **({"history_url": options.history_url} if options.history_url else {}),
-            },
+            start_options=options.list_manager_settings(self.parallelism),
             log=self.log,
         )
         try:

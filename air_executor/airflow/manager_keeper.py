@@ -68,7 +68,7 @@ class ManagerKeeper:
             elif waiting:
                 self._say(
                     now,
-                    f"No manager runs, so {waiting} job(s) wait on disk. Start one with `air-executor manager start`, "
+                    f"No manager runs, so {waiting} job(s) wait on disk. Start one with `airflow air-executor manager start`, "
                     "or set [air_executor] autostart_manager = True.",
                 )
         except Exception as error:

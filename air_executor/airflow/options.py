@@ -183,8 +183,8 @@ OPTION_DESCRIPTIONS = (
         "history",
         "boolean",
         "False",
-        "Have a manager that the scheduler starts record jobs, tasks, attempts and progress in a database; see "
-        "`air-executor history`. Needs the extra `history`.",
+        "Have the manager record jobs, tasks, attempts and progress in a database; see `air-executor history`. Needs the "
+        "extra `history`.",
     ),
     OptionDescription(
         "history_url",
@@ -227,6 +227,20 @@ class Options:
     prompt_exit: bool
     history: bool
     history_url: str
+
+    def list_manager_settings(self, parallelism: int) -> dict[str, float | bool | str]:
+        """Return what a manager is told when it is started, by field name of `ManagerSettings`.
+
+        :param parallelism: that of Airflow.
+        """
+        return {
+            "slots": self.slots or parallelism,
+            "warm_parent_idle_s": self.warm_parent_idle_s,
+            "kill_grace_s": self.cancel_grace_s,
+            "keep_announced_s": self.keep_finished_s,
+            **({"history": True} if self.history else {}),
+            **({"history_url": self.history_url} if self.history_url else {}),
+        }
 
 
 def read_options(read: ReadOption, environ: dict[str, str] | Any) -> Options:

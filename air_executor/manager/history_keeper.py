@@ -9,7 +9,7 @@ import logging
 import os
 import time
 
-from air_executor.config import HISTORY_VARIABLE
+from air_executor.config import SECRET_VARIABLES
 from air_executor.errors import RootError
 from air_executor.process.companion import Companion
 from air_executor.store.backlog import Backlog, kept_journals
@@ -33,7 +33,7 @@ class HistoryKeeper:
         """Do nothing yet, until `switch` is called."""
         self._root = root
         # Not for fork servers and their tasks: it may hold a password.
-        self._url = os.environ.pop(HISTORY_VARIABLE, None)
+        self._variables = {name: os.environ.pop(name) for name in SECRET_VARIABLES if name in os.environ}
         self._backlog: Backlog | None = None
         self._writer: Companion | None = None
         self._has_news = False
@@ -101,9 +101,7 @@ class HistoryKeeper:
                 self._due = time.monotonic() + _START_AFTER_S
 
     def _start(self, now: float) -> None:
-        environment = dict(os.environ)
-        if self._url is not None:
-            environment[HISTORY_VARIABLE] = self._url
+        environment = {**os.environ, **self._variables}
         arguments = ["--base-path", str(self._root.path)]
         try:
             self._writer = Companion(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from air_executor.config import HISTORY_VARIABLE
+from air_executor.config import HISTORY_AIRFLOW_VARIABLE, HISTORY_VARIABLE
 from air_executor.manager import history_keeper
 from air_executor.manager.history_keeper import HistoryKeeper
 from air_executor.store.backlog import kept_journals
@@ -173,16 +173,17 @@ def test_a_directory_that_cannot_be_trusted_is_told(
     assert not write(root, keeper)
 
 
+@pytest.mark.parametrize("name", [HISTORY_VARIABLE, HISTORY_AIRFLOW_VARIABLE])
 def test_the_address_is_for_the_writer_alone(
-    root: Root, writers: list[FakeWriter], clock: Clock, monkeypatch: pytest.MonkeyPatch
+    root: Root, writers: list[FakeWriter], clock: Clock, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv(HISTORY_VARIABLE, "postgresql://me:sesame@host/db")
+    monkeypatch.setenv(name, "postgresql://me:sesame@host/db")
     keeper = HistoryKeeper(root)
-    assert HISTORY_VARIABLE not in os.environ
+    assert name not in os.environ
     keeper.switch(on=True)
     write(root, keeper)
     advance(keeper, clock, 1)
-    assert writers[0].environment[HISTORY_VARIABLE] == "postgresql://me:sesame@host/db"
+    assert writers[0].environment[name] == "postgresql://me:sesame@host/db"
     assert "sesame" not in str(writers[0].arguments)
 
 
