@@ -30,7 +30,7 @@ def _find_metrics() -> Any:
 
 
 _metrics: Any = _find_metrics()
-"""Until 3.2 its functions are those of what the scheduler sets up when it starts, which is after this module is imported."""
+"""Its functions are looked up at each report: those of 3.2 are bound to what has been initialised by then, and the scheduler does so after this import."""
 
 TASK_SUCCEEDED: Any = TaskInstanceState.SUCCESS
 TASK_FAILED: Any = TaskInstanceState.FAILED

@@ -89,7 +89,8 @@ class _Parse:
         try:
             threads = look_at_threads()
         except ForkError as error:
-            raise self._unsuitable(str(error)) from None
+            # It says nothing of the file.
+            raise UnsuitableError(str(error), {}) from None
         before = ProcessState.take()
         remembered = RememberedBag(self._output.say_again)
         handlers = [(number, signal.getsignal(number)) for number in _HANDLERS]

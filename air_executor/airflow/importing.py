@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -16,7 +17,7 @@ from typing import NoReturn
 from air_executor.airflow.process_state import (
     Objection,
     ProcessState,
-    count_threads,
+    count_settled_threads,
     is_asleep,
     list_thread_names,
     measure_memory_bytes,
@@ -24,7 +25,8 @@ from air_executor.airflow.process_state import (
 
 _FORK_PATIENCE_S = 3.0
 _STEP_S = 0.1
-_UNTOLD = 0
+_TOLD = 100
+"""A test fork exits with so much more than it has threads: whatever else ends it exits with something else."""
 _MOST_THREADS = 100
 _MOST_WORDS = 300
 
@@ -52,6 +54,8 @@ class Threads:
     """After a fork: libraries such as OpenBLAS end theirs before each."""
     in_fork: int
     """What counts most: a task that is forked has so many when it begins."""
+    names: tuple[str, ...]
+    """Of Python's here, beside the main one."""
 
 
 class ForkError(Exception):
@@ -76,20 +80,25 @@ def import_watched(module: str, judge: Judge, threads: Threads) -> ImportCost | 
     return ImportCost(seconds, max(measure_memory_bytes() - memory_bytes, 0), brings)
 
 
-def look_at_threads() -> Threads:
+def look_at_threads(usual: Threads | None = None) -> Threads:
     """Fork once for a test, and count.
 
+    :param usual: how many there were; what is more is given a moment to end.
     :raises ForkError: the fork did not live to tell.
     """
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        raise ForkError(f"a test fork failed: {error.strerror}") from None
     if child == 0:
-        _be_test_fork()
+        _be_test_fork(usual.in_fork if usual is not None else None)
     fate = _await(child)
     if fate is None:
         raise ForkError("a test fork did not come to life: it hangs in what was registered to run at forks")
-    if fate <= _UNTOLD:
+    if not _TOLD < fate <= _TOLD + _MOST_THREADS:
         raise ForkError(f"a test fork ended with {describe_exit(fate)}")
-    return Threads(count_threads(), fate)
+    here = count_settled_threads(usual.here if usual is not None else None)
+    return Threads(here, fate - _TOLD, tuple(list_thread_names()))
 
 
 def find_thread_objection(before: Threads) -> Objection | None:
@@ -98,13 +107,13 @@ def find_thread_objection(before: Threads) -> Objection | None:
     There may have been some before: with tracing turned on, Airflow has OpenTelemetry start its own anew in each fork.
     """
     try:
-        now = look_at_threads()
+        now = look_at_threads(before)
     except ForkError as error:
         return Objection("thread", str(error))
     if now.in_fork > before.in_fork:
         return Objection("thread", "it starts a thread in each process that is forked")
     if now.here > before.here:
-        names = ", ".join(list_thread_names()) or "of a library"
+        names = ", ".join((Counter(now.names) - Counter(before.names)).elements()) or "of a library"
         return Objection("thread", f"it starts a thread that is still there after a fork ({names})")
     return None
 
@@ -123,10 +132,10 @@ def _import(module: str) -> Objection | None:
     return None
 
 
-def _be_test_fork() -> NoReturn:
-    code = _UNTOLD
+def _be_test_fork(usual: int | None) -> NoReturn:
+    code = 1
     try:
-        code = min(count_threads(), _MOST_THREADS)
+        code = _TOLD + min(count_settled_threads(usual), _MOST_THREADS)
     finally:
         os._exit(code)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from air_executor.airflow.importing import ImportCost, Threads, import_watched, look_at_threads
+from air_executor.airflow.importing import ForkError, ImportCost, Threads, import_watched, look_at_threads
 from air_executor.airflow.installed import InstalledPackages, find_distributions, find_origin
 from air_executor.airflow.process_state import Objection
 from air_executor.airflow.scouting import ScoutLimits, scout
@@ -101,7 +101,12 @@ class LearnedModules:
                 for name in left:
                     self._deny(name, Objection("time", "the time of the trial was over before its turn came"))
                 return
-            for finding in scout(left, self._policy.scout_limits, self._judge):
+            findings = scout(left, self._policy.scout_limits, self._judge)
+            if not findings:
+                # It did not come to the first of them: a fork of a fork does not work here.
+                self._is_complete = False
+                return
+            for finding in findings:
                 result = finding.result
                 if isinstance(result, Objection):
                     self._deny(finding.module, result)
@@ -189,8 +194,10 @@ class LearnedModules:
         self._record.write(Importing(module))
         # The default action needs no Python to run; whatever it hangs in, it ends.
         signal.alarm(_ALARM_S)
-        result = import_watched(module, self._judge, threads)
-        signal.alarm(0)
+        try:
+            result = import_watched(module, self._judge, threads)
+        finally:
+            signal.alarm(0)
         if isinstance(result, Objection):
             self._deny(module, result)
             raise SystemExit(f"warm parent: {module} cannot be loaded ahead of tasks: {result.reason}")
@@ -200,7 +207,10 @@ class LearnedModules:
     @functools.cached_property
     def _threads(self) -> Threads:
         """Those of before the first import."""
-        return look_at_threads()
+        try:
+            return look_at_threads()
+        except ForkError as error:
+            raise SystemExit(f"warm parent: it cannot fork: {error}") from None
 
     def _deny(self, module: str, objection: Objection) -> None:
         self._record.write(Denied(module, objection.cause, objection.reason))

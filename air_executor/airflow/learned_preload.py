@@ -69,7 +69,7 @@ class LearnedPreload:
         self._modules: LearnedModules | None = None
 
     def load(self, options: Options, read: ReadOption) -> None:
-        """Load what tasks of this environment import. Call when Airflow is loaded, in one thread.
+        """Load what tasks of this environment import. Call when Airflow is loaded, in the main thread.
 
         :raises OSError: the record of this generation could not be written.
         :raises SystemExit: what was loaded cannot be served: the manager starts another generation.

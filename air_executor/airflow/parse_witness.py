@@ -115,12 +115,16 @@ class ParseWitness:
         if reason not in self.objections:
             self.objections.append(reason)
 
+    def _is_stranger(self) -> bool:
+        """Claim that the thread that asks was there before."""
+        return threading.get_native_id() in self._strangers
+
     # Called by the audit hook.
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note an audit event."""
         # First, since to ask who raised an event raises another.
-        if event not in _TELLING or threading.get_native_id() in self._strangers:
+        if event not in _TELLING or self._is_stranger():
             return
         if event == "import":
             self._see_library(arguments[1])
@@ -188,6 +192,8 @@ class ParseWitness:
         self._undo.append(lambda: setattr(kind, "__getitem__", original))
 
     def _see_variable(self, name: str) -> None:
+        if self._is_stranger():
+            return
         if name.startswith(_CONTEXT_PREFIX):
             self.rule_out("it asks which task it is parsed for (get_parsing_context)")
         self.variables.add(name)
@@ -213,7 +219,7 @@ class ParseWitness:
 
     def see_search(self, name: str, directories: Iterable[str]) -> None:
         """Note where a module is looked for, lest one appear there that the parse has done without."""
-        if name in self._sought:
+        if name in self._sought or self._is_stranger():
             return
         found: dict[str, Stamp] = {}
         for directory in directories:

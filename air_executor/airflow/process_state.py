@@ -22,6 +22,8 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 HARMLESS_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 """They keep nothing that is written to them, so that anybody may share them."""
 _NO_HANDLER = "default"
+_SETTLING_S = 0.1
+_SETTLING_STEP_S = 0.005
 
 _PATCHABLE: tuple[tuple[str, Any, str], ...] = (
     ("builtins.__import__", builtins, "__import__"),
@@ -95,6 +97,20 @@ def count_threads() -> int:
         return len(os.listdir("/proc/self/task"))
     except OSError:
         return threading.active_count()
+
+
+def count_settled_threads(usual: int | None = None) -> int:
+    """Return how many threads this process keeps: one that has ended for Python is the kernel's for a moment more.
+
+    OpenTelemetry has a pool at work in each fork for a moment.
+
+    :param usual: where there are no more than so many, nothing is waited for; by default those that Python knows of.
+    """
+    ends_at, lowest = time.monotonic() + _SETTLING_S, count_threads()
+    while lowest > (threading.active_count() if usual is None else usual) and time.monotonic() < ends_at:
+        time.sleep(_SETTLING_STEP_S)
+        lowest = min(lowest, count_threads())
+    return lowest
 
 
 def list_thread_names() -> list[str]:

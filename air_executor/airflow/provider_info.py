@@ -43,7 +43,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "air-executor",
         "name": "Air Executor",
-        "description": "Runs every task instance in a fresh process, forked when there is work and gone when it is done.",
+        "description": "Runs every task instance in a fresh process of its own, which is gone when the task is done.",
         "executors": ["air_executor.AirExecutorExecutor"],
         "cli": ["air_executor.airflow.cli.get_commands"],
         "connection-types": [_CONNECTION_TYPE],

@@ -1,6 +1,7 @@
 """The warm parent: a fork server with Airflow imported. `python -m air_executor.airflow.warm_parent --channel-fd N --spool PATH`
 
-It imports first and serves then, in one thread and without open connections, so that its forks are safe and cheap.
+It imports first and serves then, without open connections or threads of its own beside the main one, so that its forks are safe
+and cheap. OpenTelemetry has some where Airflow is told to trace or measure, and starts them anew in each fork.
 """
 
 from __future__ import annotations

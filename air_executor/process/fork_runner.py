@@ -38,7 +38,7 @@ def _do_nothing() -> None:
 
 
 class ForkRunner:
-    """Runs `target(launch)` in a fork of this process, which must have one thread; its result is the exit code."""
+    """Runs `target(launch)` in a fork of this process, whose other threads must bear that; its result is the exit code."""
 
     def __init__(self, target: Callable[[Launch], int], get_ready: GetReady = lambda _: _do_nothing) -> None:
         """Fork nothing yet."""

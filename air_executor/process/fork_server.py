@@ -47,7 +47,7 @@ class ForkServer:
         cgroups: CgroupParent | None = None,
         plan: TemplatePlan | None = None,
     ) -> None:
-        """Take over channel and spool; call from the main thread of a process with no other thread.
+        """Take over channel and spool; call from the main thread; others, where there are any, must bear that it forks.
 
         :param plan: what templates there may be; only with a `ForkRunner`.
         """
@@ -233,7 +233,7 @@ def parse_arguments(arguments: Sequence[str]) -> ServerArguments:
 def serve_channel(arguments: ServerArguments, start_runner: StartRunner, plan: TemplatePlan | None = None) -> int:
     """Run a fork server in this process until it is retired; returns its exit code.
 
-    The process must have one thread. Everything to be shared with runners must be loaded before.
+    Call from the main thread; others must bear that it forks. Everything to be shared with runners must be loaded before.
     """
     become_subreaper()
     keep_descriptors_private()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 
 def _start() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
     threading.Thread(target=threading.Event().wait, daemon=True, name="restarting").start()
 
 

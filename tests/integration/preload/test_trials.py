@@ -23,6 +23,11 @@ HOSTILE = {
         "thread",
         "each process that is forked",
     ),
+    "dies in forks": (
+        "import os\nos.register_at_fork(after_in_child=lambda: os._exit(1))",
+        "thread",
+        "ended with exit code 1",
+    ),
     "fork hangs": (
         "import os, time\nos.register_at_fork(after_in_child=lambda: time.sleep(3600))",
         "thread",
@@ -143,7 +148,25 @@ def test_threads_that_are_there_without_a_module_are_not_held_against_it(try_mod
     assert outcome.facts is not None, outcome.error
     assert outcome.facts["modules"] == ["a_good"]
     assert "each process that is forked" in outcome.denial("b_forks").reason
-    assert "still there after a fork" in outcome.denial("b_thread").reason
+    assert "still there after a fork (poller)" in outcome.denial("b_thread").reason
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_where_scouts_cannot_fork_no_module_is_blamed(try_modules, generation):
+    outcome = try_modules({"a_good": GOOD, "a_other": GOOD}, forks_die_at=generation)
+
+    assert outcome.facts is not None, outcome.error
+    assert outcome.facts["modules"] == []
+    assert outcome.learned.denied == {}
+
+
+def test_a_start_that_cannot_fork_is_none(try_modules, site):
+    try_modules({"a_good": GOOD})
+
+    outcome = site.start("verified", forks_die_at=1)
+
+    assert "it cannot fork: a test fork ended with exit code 1" in outcome.error
+    assert outcome.exit_code == 1
 
 
 def test_module_that_imports_a_denied_one_is_denied_too(try_modules):

@@ -26,6 +26,8 @@ def main() -> None:
     become_subreaper()
     if "beside" in options:
         importlib.import_module(options["beside"])
+    if "forks_die_at" in options:
+        _have_forks_die(int(options["forks_die_at"]))
     limits = ScoutLimits(
         cpu_s=float(options.get("cpu_s", 1)),
         asleep_s=float(options.get("asleep_s", 4)),
@@ -60,6 +62,19 @@ def main() -> None:
             }
         )
     )
+
+
+def _have_forks_die(generation: int) -> None:
+    """End each fork of a fork ... of this process, so many generations from here."""
+    depth = 0
+
+    def begin() -> None:
+        nonlocal depth
+        depth += 1
+        if depth == generation:
+            os._exit(1)
+
+    os.register_at_fork(after_in_child=begin)
 
 
 def _list_children() -> list[str]:

@@ -24,12 +24,13 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         os.chdir(cwd)
-        sys.stdout = sys.stderr = open("said.txt", "w")
+        with open("said.txt", "w") as said:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
         try:
             exec(script, {"__name__": "__main__"})
         except BaseException:
             traceback.print_exc()
-            sys.stdout.flush()
             os._exit(1)
         sys.stdout.flush()
         os._exit(0)
@@ -83,6 +84,7 @@ def witness(tmp_path, forker):
         script = FRAME.format(before=textwrap.dedent(before), act=textwrap.indent(textwrap.dedent(act), " " * 8))
         print(json.dumps([str(tmp_path), script]), file=forker.stdin, flush=True)
         code = forker.stdout.readline().strip()
+        assert code, "the process that forks has ended"
         said = (tmp_path / "said.txt").read_text()
         assert code == "0", said
         return json.loads(said.splitlines()[-1])
