@@ -36,7 +36,11 @@ HOSTILE = {
     "socket": ("import socket\nCONNECTION = socket.socket()", "descriptor", "connection"),
     "epoll": ("import select\nEPOLL = select.epoll()", "descriptor", "eventpoll"),
     "pipe": ("import os\nPIPE = os.pipe()", "descriptor", "pipe"),
-    "file for writing": ("FILE = open('/tmp/a-test-of-air-executor', 'a')", "descriptor", "for writing"),
+    "file for writing": (
+        "import os\nFILE = open(os.path.join(os.path.dirname(__file__), os.pardir, 'written'), 'a')",
+        "descriptor",
+        "for writing",
+    ),
     "sleeps": ("import time\ntime.sleep(3600)", "hang", "waits for something"),
     "spins": ("while True: pass", "time", "CPU time"),
     "segfault": ("import ctypes\nctypes.string_at(0)", "crash", "SIGSEGV"),
