@@ -105,7 +105,7 @@ class AirflowSite:
 
     def prepare(self) -> None:
         """Write airflow.cfg and make the database."""
-        for directory in (self.home, self.logs, self.directory / "home"):
+        for directory in (self.home, self.logs, self.directory / "home", self.directory / "tmp"):
             directory.mkdir(parents=True, exist_ok=True)
         self._write_config()
         passwords = self.home / "passwords.json"
@@ -245,13 +245,15 @@ class AirflowSite:
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment of this site's processes."""
-        kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR", "TZ") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
         return {
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             **kept,
             "PATH": f"{self._programs}:{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.directory / "home"),
+            # What a task that is killed leaves there goes with the site.
+            "TMPDIR": str(self.directory / "tmp"),
             "AIRFLOW_HOME": str(self.home),
             **self._environment,
         }
