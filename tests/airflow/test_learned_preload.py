@@ -5,6 +5,7 @@ One Airflow for this module, with packages of its own in a directory that looks 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from tests.airflow.conftest import CONFIG, EXECUTOR
 from tests.support.airflow_site import AIR_EXECUTOR, AirflowSite
 from tests.support.packages import install
+from tests.support.trace_collector import TraceCollector
 from tests.support.waiting import wait_until
 
 pytestmark = [
@@ -86,7 +88,14 @@ def packages(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, database_template, packages, other_python):
+def collector():
+    with contextlib.closing(TraceCollector()) as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, database_template, packages, other_python, collector):
+    """With traces on: OpenTelemetry has threads in the warm parent then, and starts them anew in each fork."""
     directory = tmp_path_factory.mktemp("learned")
     (directory / "dags").mkdir()
     write_dag(directory, "first", "first")
@@ -97,8 +106,8 @@ def site(tmp_path_factory, database_template, packages, other_python):
         executor=AIR_EXECUTOR,
         dags_folder=directory / "dags",
         database_template=database_template,
-        config={**CONFIG, "air_executor": {"queue_environments": json.dumps(pythons)}},
-        environment={"PYTHONPATH": str(packages)},
+        config={**CONFIG, **collector.config, "air_executor": {"queue_environments": json.dumps(pythons)}},
+        environment={"PYTHONPATH": str(packages), **collector.environment},
         components=("api-server", "scheduler", "dag-processor"),
     )
     with site:
@@ -218,3 +227,9 @@ def test_queue_may_have_a_python_of_its_own(site, other_python):
     assert "queue 'broken' names" in site.api.log("two_pythons", run_id, "nowhere")
     pythons = {each["python"] for each in json.loads(site.air_executor("preload", "status", "--json").stdout)}
     assert pythons == {sys.executable, str(other_python)}
+
+
+def test_tasks_send_their_traces(site, collector):
+    run(site)
+    # Of the task's process; the scheduler has others of the task.
+    wait_until(lambda: collector.has_span("worker.look"), timeout_s=60, what="the span of a task")
