@@ -29,10 +29,9 @@ def lowest_of(look: Callable[[], Footprint]) -> Footprint:
     return {what: min(each.get(what, 0.0) for each in seen) for what in seen[0]}
 
 
-def read_footprint(site: MeasuredSite, temporary: Path, keep_finished_s: float) -> Footprint:
+def read_footprint(site: MeasuredSite, keep_finished_s: float) -> Footprint:
     """Read what a site holds now.
 
-    :param temporary: the TMPDIR of the site, which nobody else writes to.
     :param keep_finished_s: what `[air_executor] keep_finished` says; finished jobs count only when they are overdue.
     """
     roles = _find_roles(site)
@@ -47,7 +46,7 @@ def read_footprint(site: MeasuredSite, temporary: Path, keep_finished_s: float) 
     # Some write a title where their environment was, by which the site knows its own.
     held["processes of the whole site"] = len({*site.processes(), *site.processes_by_role.of_executor()})
     held["cgroups"] = _count_cgroups(pids)
-    held["entries in the temporary directory"] = _count(temporary)
+    held["entries in the temporary directory"] = _count(site.temporary)
     if (site.base_path / "jobs").exists():
         held |= _read_base_path(site.base_path, keep_finished_s)
     return held

@@ -42,13 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clean_up_on_signals()
     file = new_result_file("soak")
     result: dict[str, Any] = {"at": now(), "machine": describe_machine(), "executor": options.executor}
-    temporary = file.parent / "tmp"
-    temporary.mkdir()
-    variables = {
-        "AIR_BENCH_WIDTH": str(_WIDTH),
-        "AIR_BENCH_RUNS_AT_ONCE": str(_RUNS_AT_ONCE),
-        "TMPDIR": str(temporary),
-    }
+    variables = {"AIR_BENCH_WIDTH": str(_WIDTH), "AIR_BENCH_RUNS_AT_ONCE": str(_RUNS_AT_ONCE)}
     config = {"air_executor": {"keep_finished": f"{_KEEP_FINISHED_S:g}"}}
     tasks: list[int] = [0]
     samples: list[Footprint] = []
@@ -58,11 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with sites.site(options.executor, "site", _DAGS, config=config) as site:
             site.api.wait_for_dags([_DAG_ID])
             warm_up(site, [_DAG_ID] * 3)
-            samples.append(_take_sample(site, temporary))
+            samples.append(_take_sample(site))
             begun = time.monotonic()
             while tasks[-1] < options.tasks:
                 tasks.append(tasks[-1] + _run_portion(site, options.tasks))
-                samples.append(_take_sample(site, temporary))
+                samples.append(_take_sample(site))
                 result |= {"tasks": tasks, "samples": samples, "seconds": time.monotonic() - begun}
                 file.write_text(json.dumps(result, indent=2) + "\n")
                 print(f"{tasks[-1]} tasks, {result['seconds']:.0f} s: {_brief(samples[-1])}", flush=True)
@@ -96,9 +90,9 @@ def _run_portion(site: MeasuredSite, total: int) -> int:
     return count * _WIDTH
 
 
-def _take_sample(site: MeasuredSite, temporary: Path) -> Footprint:
+def _take_sample(site: MeasuredSite) -> Footprint:
     settle(site, calm_s=2)
-    return lowest_of(lambda: read_footprint(site, temporary, _KEEP_FINISHED_S))
+    return lowest_of(lambda: read_footprint(site, _KEEP_FINISHED_S))
 
 
 def _describe(executor: str, tasks: int, seconds: float) -> str:

@@ -15,8 +15,6 @@ from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from air_executor.airflow.options import Options
-
 _ARGUMENTS = Arg(  # type: ignore[no-untyped-call] # Airflow's
     ("arguments",),
     nargs="*",
@@ -57,20 +55,16 @@ def _make_command(words: tuple[str, ...]) -> Callable[[Namespace], NoReturn]:
 
 def _become(words: tuple[str, ...], arguments: list[str]) -> NoReturn:
     """Replace this process by `air-executor`: a manager needs none of the memory that Airflow has taken here."""
+    from airflow.configuration import conf
+
     from air_executor.airflow import compat
     from air_executor.airflow.options import read_options
     from air_executor.config import BASE_PATH_VARIABLE
     from air_executor.manager_process import list_arguments, list_variables
 
     options = read_options(lambda section, name: compat.read_setting(None, section, name), os.environ)
-    settings = _list_settings(options) if words in _STARTING else {}
+    settings = options.list_manager_settings(conf.getint("core", "parallelism")) if words in _STARTING else {}
     # Later ones, given by hand, win.
     command = [*words, *list_arguments(settings), *arguments]
     environment = {**os.environ, BASE_PATH_VARIABLE: str(options.base_path), **list_variables(settings)}
     os.execve(sys.executable, [sys.executable, "-c", _ENTRY_POINT, *command], environment)
-
-
-def _list_settings(options: Options) -> dict[str, float | bool | str]:
-    from airflow.configuration import conf
-
-    return options.list_manager_settings(conf.getint("core", "parallelism"))

@@ -16,21 +16,11 @@ from airflow.executors.base_executor import BaseExecutor
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.utils.state import TaskInstanceState
 
-from air_executor.airflow.sdk_compat import find
+from air_executor.airflow.sdk_compat import find, find_metrics
 
-# 3.3: functions of a module. 3.2: a class in that module. 3.1: the class alone.
 _METRICS_MODULE = "airflow._shared.observability.metrics.stats"
 _METRICS_SWITCHES = ("statsd_on", "statsd_datadog_enabled", "otel_on")
-
-
-def _find_metrics() -> Any:
-    if find(_METRICS_MODULE, "gauge") is not None:
-        return sys.modules[_METRICS_MODULE]
-    return find(_METRICS_MODULE, "Stats") or find("airflow.stats", "Stats")
-
-
-_metrics: Any = _find_metrics()
-"""Its functions are looked up at each report: those of 3.2 are bound to what has been initialised by then, and the scheduler does so after this import."""
+_metrics: Any = find_metrics(_METRICS_MODULE)
 
 TASK_SUCCEEDED: Any = TaskInstanceState.SUCCESS
 TASK_FAILED: Any = TaskInstanceState.FAILED

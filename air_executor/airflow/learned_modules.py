@@ -190,6 +190,7 @@ class LearnedModules:
 
     def _load(self, module: str) -> None:
         """Import a module here. What did not show before ends this process, before it has served anybody."""
+        # First: that this process cannot fork is not this module's doing.
         threads = self._threads
         self._record.write(Importing(module))
         # The default action needs no Python to run; whatever it hangs in, it ends.

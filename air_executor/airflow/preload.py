@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from air_executor.airflow import huge_pages, immortal, settled_heap, task_logging
+from air_executor.airflow.process_state import count_threads, list_thread_names
 
 if TYPE_CHECKING:
     from air_executor.airflow.learned_preload import LearnedPreload
@@ -259,10 +259,10 @@ def _make_objects_immortal() -> None:
 
 def _report_threads() -> None:
     """Say which threads exist: a fork copies only one, and what the others held stays locked in the child."""
-    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    names = list_thread_names()
     others = [name for name in names if not name.startswith(_OPEN_TELEMETRY)]
     # Its exporter has some of its own, which cannot be told from those of other libraries.
-    native = _count_native_threads() - 1 - len(names) if others == names else 0
+    native = count_threads() - 1 - len(names) if others == names else 0
     if others or native > 0:
         print(
             f"warm parent: there are other threads ({', '.join(others) or 'of libraries'}): forks may hang. Find the "
@@ -270,10 +270,3 @@ def _report_threads() -> None:
             file=sys.stderr,
             flush=True,
         )
-
-
-def _count_native_threads() -> int:
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        return threading.active_count()

@@ -40,11 +40,21 @@ TaskDeferralTimeout = _find_error("TaskDeferralTimeout")
 TaskDeferred: type[BaseException] = _find_error("TaskDeferred")
 
 
-# 3.3: functions of a module. 3.2: a class in that module, which only reports where core has initialised it. 3.1: core's class.
 _SDK_METRICS_MODULE = "airflow.sdk.observability.stats"
 _NOT_IN_STATS = re.compile(r"[^A-Za-z0-9_./-]+")
 _MAX_STAT_LENGTH = 240
 """Airflow refuses more than 250, with the prefix that a site may have."""
+
+
+def find_metrics(module: str) -> Any:
+    """Return what has the functions that report metrics; None where this version has no such thing.
+
+    Look them up at each report: those of 3.2 are bound to what core has initialised by then.
+    """
+    # 3.3: functions of a module. 3.2: a class in that module, which only reports where core has initialised it. 3.1: core's class.
+    if find(module, "gauge") is not None:
+        return importlib.import_module(module)
+    return find(module, "Stats") or find("airflow.stats", "Stats")
 
 
 def make_safe_tags(name: str, tags: dict[str, str]) -> dict[str, str]:
@@ -60,16 +70,10 @@ def make_safe_tags(name: str, tags: dict[str, str]) -> dict[str, str]:
 
 def set_task_gauge(name: str, number: float, tags: dict[str, str]) -> None:
     """Report a metric from a task or trigger; metrics never stop the work that they measure."""
-    gauge = (
-        find(_SDK_METRICS_MODULE, "gauge")
-        or getattr(find(_SDK_METRICS_MODULE, "Stats"), "gauge", None)
-        or getattr(find("airflow.stats", "Stats"), "gauge", None)
-    )
     try:
-        if gauge is not None:
-            gauge(name, number, tags=make_safe_tags(name, tags))
+        find_metrics(_SDK_METRICS_MODULE).gauge(name, number, tags=make_safe_tags(name, tags))
     except Exception:
-        # A metrics backend may raise anything.
+        # A metrics backend may raise anything, and a later Airflow may have none of that name.
         return
 
 

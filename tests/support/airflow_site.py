@@ -70,6 +70,7 @@ class AirflowSite:
         self.home = self.directory / "airflow"
         self.base_path = base_path or self.directory / ".air-executor"
         self.logs = self.directory / "logs"
+        self.temporary = self.directory / "tmp"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.username = "admin"
@@ -105,7 +106,7 @@ class AirflowSite:
 
     def prepare(self) -> None:
         """Write airflow.cfg and make the database."""
-        for directory in (self.home, self.logs, self.directory / "home", self.directory / "tmp"):
+        for directory in (self.home, self.logs, self.directory / "home", self.temporary):
             directory.mkdir(parents=True, exist_ok=True)
         self._write_config()
         passwords = self.home / "passwords.json"
@@ -253,7 +254,7 @@ class AirflowSite:
             "PATH": f"{self._programs}:{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.directory / "home"),
             # What a task that is killed leaves there goes with the site.
-            "TMPDIR": str(self.directory / "tmp"),
+            "TMPDIR": str(self.temporary),
             "AIRFLOW_HOME": str(self.home),
             **self._environment,
         }

@@ -119,8 +119,7 @@ for path in sys.argv[1:]:
     if child == 0:
         answer = {"path": path}
         try:
-            words = ("dags-folder", path, os.environ["WORK"]) if ":" not in path else path.split(":")
-            bundle, name, cwd, *beside = words
+            bundle, name, cwd, *beside = path.split(":") if ":" in path else ("dags-folder", path, os.environ["WORK"])
             for module in beside:
                 importlib.import_module(module)
             found = parse_for_tasks(DagFile(bundle, None, name, cwd), 64 << 20, preload.set_up_logging)

@@ -16,7 +16,7 @@ def run_beside(monkeypatch):
     def run(*names, native=0):
         threads = [threading.main_thread(), *(threading.Thread(name=name) for name in names)]
         monkeypatch.setattr(threading, "enumerate", lambda: threads)
-        monkeypatch.setattr(preload, "_count_native_threads", lambda: len(threads) + native)
+        monkeypatch.setattr(preload, "count_threads", lambda: len(threads) + native)
 
     return run
 

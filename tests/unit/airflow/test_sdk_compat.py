@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from air_executor.airflow import sdk_compat
@@ -39,6 +41,6 @@ def test_backend_that_fails_does_not_fail_the_task(monkeypatch):
     def fail(*_, **__):
         raise ConnectionError("no statsd")
 
-    monkeypatch.setattr(sdk_compat, "find", lambda module, name: fail)
+    monkeypatch.setattr(sdk_compat, "find_metrics", lambda module: SimpleNamespace(gauge=fail))
 
     sdk_compat.set_task_gauge(NAME, 1, {})

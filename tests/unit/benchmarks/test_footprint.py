@@ -27,7 +27,7 @@ class Processes:
 class Site:
     def __init__(self, pid: int, base_path: Path) -> None:
         self._pid = pid
-        self.base_path = base_path
+        self.base_path = self.temporary = base_path
         self.processes_by_role = Processes()
 
     def pid(self, _: str) -> int:
@@ -41,7 +41,7 @@ class Site:
 
 
 def read(base_path: Path, pid: int = 0, keep_finished_s: float = 30) -> dict[str, float]:
-    return read_footprint(cast(Any, Site(pid or os.getpid(), base_path)), base_path, keep_finished_s)
+    return read_footprint(cast(Any, Site(pid or os.getpid(), base_path)), keep_finished_s)
 
 
 def test_what_a_process_holds_is_counted(tmp_path: Path) -> None:
