@@ -120,7 +120,10 @@ def _spread(waiting: list[Any]) -> int:
         counts[id(item) // _WORD_BYTES] = _IMMORTAL_COUNT
         made += 1
         waiting += referents_of(item)
-        if kind is types.CodeType:
+        if issubclass(kind, dict):
+            # Its traversal leaves out keys that are text.
+            waiting += dict.keys(item)
+        elif kind is types.CodeType:
             # Unknown to the garbage collector.
             waiting += [getattr(item, name) for name in _CODE_PARTS]
     return made

@@ -200,6 +200,23 @@ os._exit(0)
     )
 
 
+@needs_immortality
+def test_text_by_which_a_dictionary_is_keyed_is_among_it(tmp_path):
+    run(
+        """
+import collections
+make_text = lambda what: "-".join(["a key", what])
+kept = [{make_text("plain"): 1}, collections.OrderedDict({make_text("ordered"): 1}), {make_text("both"): 1, 2: 3}]
+immortal.make_all_immortal()
+for table in kept:
+    for key in table:
+        assert sys.getrefcount(key) == sys.getrefcount(None), key
+os._exit(0)
+""",
+        tmp_path,
+    )
+
+
 @pytest.mark.parametrize("version", [(3, 10, 14), (3, 11, 9), (3, 14, 0)])
 def test_versions_that_count_otherwise_are_left_alone(monkeypatch, version):
     monkeypatch.setattr(sys, "version_info", version)
