@@ -21,12 +21,12 @@ import psutil
 
 from air_executor.client import AirExecutorClient
 from air_executor.core.specs import JobOptions, JobSpec
+from benchmarks.report import PROJECT
 from benchmarks.stopping import clean_up_on_signals
 from tests.support.airflow_site import AIR_EXECUTOR, AirflowSite
 from tests.support.postgres import PostgresServer, find_server_programs
 from tests.support.waiting import wait_until
 
-PROJECT = Path(__file__).resolve().parent.parent
 _DAGS = PROJECT / "benchmarks" / "waiting_dags"
 _KINDS = {"goes on in a worker": "waits_for_worker", "ends in the triggerer": "waits_end_there"}
 _GOAL_CPU_PERCENT = 1.0

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ from air_executor.manager_process import signal_manager, wait_until_stopped
 from air_executor.store.root import Root
 from benchmarks.engine_report import BEGIN, END, render
 from benchmarks.peers import PEERS
-from benchmarks.report import describe_machine, write_into
+from benchmarks.report import PROJECT, describe_machine, new_result_file, now, write_into
 
-PROJECT = Path(__file__).resolve().parent.parent
 PAGE = PROJECT / "docs" / "benchmarks.md"
 PICTURE = PROJECT / "docs" / "images" / "cost-per-task.svg"
 
@@ -180,7 +178,7 @@ def main() -> int:
     rounds = options.rounds or rounds
     latency = measure_latency(20 if options.quick else 100)
     result: dict[str, Any] = {
-        "at": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "at": now(),
         "machine": describe_machine(),
         "count": count,
         "true": measure_rates(["true"], count, 4, rounds),
@@ -192,11 +190,10 @@ def main() -> int:
         "discovery_s": [measure_discovery() for _ in range(rounds)],
         "efficiency": measure_efficiency(),
     }
-    directory = PROJECT / ".bench" / time.strftime("engine-%Y%m%d-%H%M%S")
-    directory.mkdir(parents=True)
-    (directory / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    file = new_result_file("engine")
+    file.write_text(json.dumps(result, indent=2) + "\n")
     text = render(result, None if options.quick else PICTURE)
-    print(f"\n{text}\nAll numbers: {directory.relative_to(PROJECT)}/result.json")
+    print(f"\n{text}\nAll numbers: {file.relative_to(PROJECT)}")
     if not options.quick:
         write_into(PAGE, text, BEGIN, END)
     return 0

@@ -13,7 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
+from benchmarks.report import PROJECT
+
 CONSTRAINTS = PROJECT / "constraints-bench.txt"
 LOCKS = PROJECT / ".bench"
 

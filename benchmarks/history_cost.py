@@ -9,7 +9,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from typing import Any
 
 import psutil
@@ -17,8 +16,8 @@ import psutil
 from air_executor.core.specs import JobSpec, TaskSpec
 from air_executor.store.backlog import kept_journals
 from air_executor.store.root import Root
-from benchmarks.engine import PROJECT, engine
-from benchmarks.report import describe_machine
+from benchmarks.engine import engine
+from benchmarks.report import describe_machine, new_result_file, now
 from tests.support.postgres import PostgresServer, find_server_programs
 from tests.support.waiting import wait_until
 
@@ -121,10 +120,8 @@ def main() -> int:
             f"{median['manager_cpu_ms']:.3f} | {median['writer_cpu_ms']:.3f} | {median['recorded_after_s']:.1f} |"
         )
     print(f"goal: at most {_MOST_SLOWER:.0%} slower: {'met' if max(slower.values()) <= _MOST_SLOWER else 'missed'}")
-    directory = PROJECT / ".bench" / time.strftime("history-%Y%m%d-%H%M%S")
-    directory.mkdir(parents=True)
-    at = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    (directory / "result.json").write_text(json.dumps({"at": at, "rounds": found, "medians": medians}, indent=2) + "\n")
+    result = {"at": now(), "rounds": found, "medians": medians}
+    new_result_file("history").write_text(json.dumps(result, indent=2) + "\n")
     return 0
 
 

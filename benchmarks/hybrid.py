@@ -9,8 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.databases import databases
-from benchmarks.environments import PROJECT
-from benchmarks.report import describe_machine, median_of, new_result_file, now, show_range, show_verdict, write_into
+from benchmarks.report import (
+    PROJECT,
+    describe_machine,
+    median_of,
+    new_result_file,
+    now,
+    show_range,
+    show_verdict,
+    write_into,
+)
 from benchmarks.runs import Numbers, measure_run, run_dag, settle
 from benchmarks.sites import Sites
 from benchmarks.stopping import clean_up_on_signals

@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environments import PROJECT
 from benchmarks.executors import EXECUTORS
-from benchmarks.report import describe_machine, new_result_file, now
+from benchmarks.report import PROJECT, describe_machine, new_result_file, now
 from benchmarks.stopping import clean_up_on_signals
 
 _LIMIT_S = 10.0

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.databases import databases
-from benchmarks.environments import PROJECT, EnvironmentUnavailableError
+from benchmarks.environments import EnvironmentUnavailableError
 from benchmarks.executors import EXECUTORS, OURS, Executor
 from benchmarks.job_files import measure_scheduler_side_ms
 from benchmarks.measured_site import Sizes
 from benchmarks.pictures import draw_all
-from benchmarks.report import describe_machine, new_result_file, now, write_into
+from benchmarks.report import PROJECT, describe_machine, new_result_file, now, write_into
 from benchmarks.runs import Numbers, warm_up
 from benchmarks.side_by_side_report import BEGIN, END, render
 from benchmarks.sites import Sites

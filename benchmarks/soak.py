@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.databases import databases
-from benchmarks.environments import PROJECT
 from benchmarks.executors import EXECUTORS, PARALLELISM
 from benchmarks.footprint import Footprint, lowest_of, read_footprint
 from benchmarks.measured_site import MeasuredSite
-from benchmarks.report import describe_machine, new_result_file, now
+from benchmarks.report import PROJECT, describe_machine, new_result_file, now
 from benchmarks.runs import finish_run, settle, warm_up
 from benchmarks.sites import Sites
 from benchmarks.soak_report import find_faults, render
